@@ -1,0 +1,1 @@
+"""What everything stands on: configuration, errors, ids, clock, model downloads, processes."""

@@ -1,0 +1,1 @@
+"""What makes tokens: one protocol, one file per implementation."""

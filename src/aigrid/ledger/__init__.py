@@ -1,0 +1,1 @@
+"""The exact record: holds, settlements, prices, energy, reports."""
