@@ -1,0 +1,147 @@
+"""Requests and responses over raw ASGI: only what the gateway needs."""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from aigrid.core.errors import AigridError, BadRequest, TooLarge
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON = (b"content-type", b"application/json")
+SSE = (b"content-type", b"text/event-stream; charset=utf-8")
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.Decoder(dict[str, Any])
+
+
+class ClientGone(Exception):  # noqa: N818 - an event, not an error for anyone
+    """The client closed the connection."""
+
+
+class Request:
+    """One HTTP request. The body is read once, up to a limit."""
+
+    __slots__ = ("_body", "_headers", "_receive", "method", "path", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self._receive = receive
+        self._headers: dict[bytes, bytes] | None = None
+        self._body: bytes | None = None
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """Headers by lower-case name (the last one wins)."""
+        if self._headers is None:
+            self._headers = dict(self.scope["headers"])
+        return self._headers
+
+    def header(self, name: bytes) -> str:
+        """Return a header as text, or an empty string."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Parameters of the query string (the last one of a name wins)."""
+        return dict(parse_qsl(self.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
+
+    @property
+    def address(self) -> str:
+        """The client's IP address, or an empty string."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    async def body(self, limit: int) -> bytes:
+        """Return the whole body; raises `TooLarge` beyond `limit` bytes and `ClientGone`."""
+        if self._body is not None:
+            return self._body
+        declared = self.headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit:
+            raise TooLarge(
+                f"the request body has {int(declared):,} bytes; this gateway takes at most {limit:,}"
+            )
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise TooLarge(
+                    f"the request body has more than {limit:,} bytes, which is all this gateway takes"
+                )
+            parts.append(part)
+            if not message.get("more_body"):
+                break
+        self._body = parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._body
+
+    async def json(self, limit: int) -> dict[str, Any]:
+        """Return the body as a JSON object; raises `BadRequest` when it is not one."""
+        return decode_object(await self.body(limit))
+
+    async def gone(self) -> None:
+        """Return when the client closes the connection (the body must have been read)."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """Parse a JSON object; raises `BadRequest` that says what is wrong and where."""
+    try:
+        return _decode.decode(body)
+    except msgspec.ValidationError:
+        raise BadRequest("the request body must be a JSON object") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"the request body is not valid JSON: {error}", code="invalid_json") from None
+
+
+class Response:
+    """A complete answer: status, headers, body."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, body: bytes, status: int = 200, headers: Iterable[Header] = (JSON,)) -> None:
+        self.body = body
+        self.status = status
+        self.headers = list(headers)
+
+    @classmethod
+    def of(cls, value: Any, status: int = 200, headers: Iterable[Header] = ()) -> "Response":
+        """Return a JSON response of any value that msgspec encodes."""
+        return cls(_encode(value), status, [JSON, *headers])
+
+    async def send(self, send: Send) -> None:
+        """Write the whole response."""
+        self.headers.append((b"content-length", str(len(self.body)).encode()))
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def error_body(error: AigridError) -> dict[str, Any]:
+    """Return the one error shape: OpenAI's."""
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+
+
+def error_response(error: AigridError) -> Response:
+    """Return an error as a response with its status and, where it has one, `Retry-After`."""
+    headers: list[Header] = []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return Response.of(error_body(error), error.status, headers)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+"""A plain endpoint: one request in, one complete response out; raises `AigridError`."""

@@ -1,0 +1,1 @@
+"""Wire formats: how clients write requests and read answers."""
