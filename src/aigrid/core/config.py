@@ -71,8 +71,14 @@ class SiteConfig(_Section):
     id: Annotated[str, _d("name of this site in the ledger")] = "local"
     region: Annotated[str, _d("where it is, e.g. an ISO 3166 code")] = ""
     energy_usd_per_kwh: Annotated[float, _d("price of electricity"), Meta(ge=0)] = 0.15
-    hardware_usd_per_hour: Annotated[float, _d("amortisation of the machine, charged to the hours that serve"), Meta(ge=0)] = 0.02
-    tdp_w: Annotated[float, _d("power of this machine's processors at full load, for estimates; 0 guesses from cores"), Meta(ge=0)] = 0.0
+    hardware_usd_per_hour: Annotated[
+        float, _d("amortisation of the machine, charged to the hours that serve"), Meta(ge=0)
+    ] = 0.02
+    tdp_w: Annotated[
+        float,
+        _d("power of this machine's processors at full load, for estimates; 0 guesses from cores"),
+        Meta(ge=0),
+    ] = 0.0
 
 
 class UpstreamConfig(_Section):
@@ -96,7 +102,9 @@ class PriceConfig(_Section):
     model: Annotated[str, _d("model id, or `*`")] = "*"
     tier: Annotated[str, _d("`fast`, `think`, `overnight`, or `*`")] = "*"
     prompt_usd_per_mtok: Annotated[float, _d("per million prompt tokens"), Meta(ge=0)] = 0.05
-    cached_usd_per_mtok: Annotated[float | None, _d("per million cached prompt tokens; unset is the prompt price")] = None
+    cached_usd_per_mtok: Annotated[float | None, _d("per million cached prompt tokens; unset is the prompt price")] = (
+        None
+    )
     completion_usd_per_mtok: Annotated[float, _d("per million completion tokens"), Meta(ge=0)] = 0.20
     valid_from: Annotated[str, _d("ISO date (UTC) from which it holds")] = "1970-01-01"
 
@@ -129,7 +137,11 @@ SECTIONS: dict[str, type[_Section]] = {
     "engine": EngineConfig,
     "site": SiteConfig,
 }
-TABLES: dict[str, type[_Section]] = {"upstreams": UpstreamConfig, "prices": PriceConfig, "models": ModelConfig}
+TABLES: dict[str, type[_Section]] = {
+    "upstreams": UpstreamConfig,
+    "prices": PriceConfig,
+    "models": ModelConfig,
+}
 
 
 def home() -> Path:

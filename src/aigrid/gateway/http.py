@@ -65,9 +65,7 @@ class Request:
             return self._body
         declared = self.headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
-            raise TooLarge(
-                f"the request body has {int(declared):,} bytes; this gateway takes at most {limit:,}"
-            )
+            raise TooLarge(f"the request body has {int(declared):,} bytes; this gateway takes at most {limit:,}")
         parts: list[bytes] = []
         size = 0
         while True:
@@ -77,9 +75,7 @@ class Request:
             part = message.get("body", b"")
             size += len(part)
             if size > limit:
-                raise TooLarge(
-                    f"the request body has more than {limit:,} bytes, which is all this gateway takes"
-                )
+                raise TooLarge(f"the request body has more than {limit:,} bytes, which is all this gateway takes")
             parts.append(part)
             if not message.get("more_body"):
                 break
