@@ -17,7 +17,7 @@ Wire = Literal["chat", "completions"]
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens of one request. `completion_tokens` includes `reasoning_tokens`; `prompt_tokens` includes `cached_tokens`."""
+    """Tokens of one request; `reasoning_tokens` are part of completion, `cached_tokens` part of prompt."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -72,8 +72,8 @@ class Chunk(msgspec.Struct, gc=False):
     """One step of an answer.
 
     `raw`, where present, is the same step already in the client's wire format (complete SSE frames when the
-    request streams, else one JSON body): the gateway passes it through untouched. `usage` comes once, in the
-    last chunk; an engine that cannot know it leaves it out and the gateway settles on what it counted.
+    request streams, else one JSON body): the gateway passes it through untouched. `usage` is the total so far:
+    engines send the prompt's tokens with the first chunk and all of it with the last.
     """
 
     deltas: list[Delta] = []

@@ -1,0 +1,366 @@
+"""Any OpenAI-compatible upstream: vLLM, llama-server, Ollama, NIM, another aigrid, a cloud.
+
+The client's own JSON goes up almost unchanged and the upstream's bytes come down unchanged (`Chunk.raw`); on the way
+every frame is parsed once and its tokens are counted. What the upstream says of usage is believed only where it is
+plausible beside our own count; otherwise we settle on our count.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+
+from aigrid.core.config import UpstreamConfig
+from aigrid.core.errors import AigridError, BadRequest, NotFound, RateLimited, Unavailable, UpstreamError
+from aigrid.engines.base import (
+    Chunk,
+    Delta,
+    Embeddings,
+    EmbedRequest,
+    GenerateRequest,
+    Load,
+    ModelInfo,
+    ToolCall,
+    Usage,
+    byte_bound,
+)
+from aigrid.engines.echo import text_of
+from aigrid.engines.http import Connection, HttpClient
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+_FINISH = {"stop", "length", "tool_calls", "content_filter"}
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct, gc=False):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: _Message | None = None
+    message: _Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+class _Frame(msgspec.Struct, gc=False):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: Any = None
+
+
+class _EmbedItem(msgspec.Struct):
+    embedding: list[float]
+    index: int = 0
+
+
+class _EmbedAnswer(msgspec.Struct):
+    data: list[_EmbedItem]
+    usage: _Usage | None = None
+
+
+_frame = msgspec.json.Decoder(_Frame).decode
+_encode = msgspec.json.encode
+
+
+def estimate_tokens(text: str) -> int:
+    """Return a rough number of tokens (words and punctuation marks), for upstreams that do not say."""
+    return len(_WORD.findall(text))
+
+
+class Tally:
+    """Counts one answer and judges what the upstream says of it."""
+
+    def __init__(self, request: GenerateRequest) -> None:
+        texts = list(text_of(request.messages or [])) if request.messages else [request.prompt or ""]
+        self.prompt = sum(estimate_tokens(text) if isinstance(text, str) else len(text) for text in texts)
+        self._bound = byte_bound(request)
+        self._most = request.max_tokens * request.n
+        self._streamed = request.stream
+        self.tokens = 0
+        self.bytes = 0
+
+    def usage(self, said: _Usage | None) -> Usage:
+        """Return the usage to settle on: the upstream's where plausible, else ours.
+
+        Plausible: the prompt has between 1 and its bytes' number of tokens; the completion has at least one token
+        per frame that carried some, at most one per byte (and 64 for markers), and no more than was asked for.
+        """
+        if said is not None and said.prompt_tokens is not None and said.completion_tokens is not None:
+            prompt, completion = said.prompt_tokens, said.completion_tokens
+            least = self.tokens if self._streamed else min(1, self.bytes)
+            most = min(self._most, self.bytes + 64)
+            if 0 < prompt <= self._bound and least <= completion <= max(most, least):
+                cached = (said.prompt_tokens_details or _Details()).cached_tokens or 0
+                reasoning = (said.completion_tokens_details or _Details()).reasoning_tokens or 0
+                return Usage(prompt, completion, min(reasoning, completion), min(cached, prompt), "upstream")
+        return Usage(self.prompt, self.tokens, source="counted" if self._streamed else "estimated")
+
+
+class OpenAIEngine:
+    """One upstream server. Requests that fail before their first byte may be tried elsewhere by the router."""
+
+    def __init__(self, config: UpstreamConfig) -> None:
+        self.name = config.name
+        self.config = config
+        url = config.url.rstrip("/")
+        base = url if re.search(r"/v\d+$", url) else url + "/v1"
+        key = os.environ.get(config.key_env, "") if config.key_env else ""
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._client = HttpClient(
+            config.name, base, headers=headers, connect_timeout=config.connect_timeout_s, timeout=config.timeout_s
+        )
+        self._models = [self._info(model) for model in config.models]
+        self._running = 0
+        self._refresh: asyncio.Task[None] | None = None
+        self._state: Any = "ready" if config.models else "starting"
+
+    def _info(self, model: str) -> ModelInfo:
+        return ModelInfo(model, self.config.context, embeddings=True, owned_by=self.name)
+
+    async def start(self) -> None:
+        """Ask for the upstream's models where none are configured; keeps asking while it is down."""
+        if not self.config.models:
+            await self._ask_models()
+            self._refresh = asyncio.create_task(self._keep_asking())
+
+    async def _keep_asking(self) -> None:
+        while True:
+            await asyncio.sleep(30.0 if self._state == "ready" else 1.0)
+            await self._ask_models()
+
+    async def _ask_models(self) -> None:
+        try:
+            async with await self._client.request("GET", "/models") as connection:
+                body = await connection.read_all(self.config.connect_timeout_s)
+                if connection.status != 200:
+                    raise UpstreamError(f"upstream {self.name} answered {connection.status} to /models")
+            self._models = [self._info(item["id"]) for item in msgspec.json.decode(body)["data"]]
+            self._state = "ready"
+        except (AigridError, msgspec.DecodeError, KeyError, TypeError):
+            self._state = "down"
+
+    async def stop(self) -> None:
+        """Drop connections."""
+        if self._refresh is not None:
+            self._refresh.cancel()
+        self._client.close()
+
+    def models(self) -> list[ModelInfo]:
+        """Return the models configured, or those that the upstream named last."""
+        return self._models
+
+    def token_bound(self, request: GenerateRequest) -> int:
+        """Return the bound that holds for any byte-level tokenizer."""
+        return byte_bound(request)
+
+    async def count(self, request: GenerateRequest) -> int:
+        """Return an estimate: the upstream's tokenizer is not here."""
+        return Tally(request).prompt
+
+    def load(self) -> Load:
+        """Return the requests that we have running there."""
+        return Load(running=self._running, state=self._state)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Pass the texts on; usage as the upstream says, else an estimate."""
+        body: dict[str, Any] = {"model": request.model, "input": request.inputs}
+        if request.dimensions is not None:
+            body["dimensions"] = request.dimensions
+        async with await self._client.request("POST", "/embeddings", _encode(body)) as connection:
+            data = await connection.read_all(self._client.timeout)
+            if connection.status != 200:
+                raise _refusal(self.name, connection, data)
+        try:
+            answer = msgspec.json.decode(data, type=_EmbedAnswer)
+        except msgspec.DecodeError as error:
+            raise UpstreamError(f"upstream {self.name} sent embeddings that cannot be read: {error}") from None
+        ours = sum(estimate_tokens(item) if isinstance(item, str) else len(item) for item in request.inputs)
+        said = answer.usage.prompt_tokens if answer.usage else None
+        bound = sum(len(item.encode()) + 1 if isinstance(item, str) else len(item) for item in request.inputs)
+        usage = Usage(said, source="upstream") if said and 0 < said <= bound else Usage(ours, source="estimated")
+        return Embeddings([item.embedding for item in sorted(answer.data, key=lambda item: item.index)], usage)
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        """Forward the request; raises before the first chunk what the upstream refused or failed at."""
+        body = dict(request.body)
+        body["model"] = request.model
+        newer = "max_completion_tokens" in body
+        body["max_completion_tokens" if newer else "max_tokens"] = request.max_tokens
+        if request.stream:
+            body["stream"] = True
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        body.pop("service_tier", None)
+        path = "/chat/completions" if request.messages is not None else "/completions"
+        tally = Tally(request)
+        self._running += 1
+        try:
+            async with await self._client.request("POST", path, _encode(body)) as connection:
+                if connection.status != 200:
+                    raise _refusal(self.name, connection, await connection.read_all(self._client.timeout))
+                self._state = "ready"
+                if request.stream:
+                    async for chunk in self._frames(connection, tally):
+                        yield chunk
+                else:
+                    yield self._whole(await connection.read_all(self._client.timeout), tally)
+        finally:
+            self._running -= 1
+
+    def _whole(self, data: bytes, tally: Tally) -> Chunk:
+        frame = self._parse(data)
+        deltas = []
+        for choice in frame.choices:
+            delta = _delta(choice)
+            text = delta.text + delta.reasoning + "".join(call.arguments for call in delta.tool_calls or [])
+            delta.tokens = estimate_tokens(text)
+            tally.bytes += len(text.encode()) + 64 * len(delta.tool_calls or [])
+            tally.tokens += delta.tokens
+            deltas.append(delta)
+        usage = tally.usage(frame.usage)
+        if usage.source == "upstream" and deltas:
+            for delta in deltas:
+                delta.tokens = 0
+            deltas[0].tokens = usage.completion_tokens
+        return Chunk(deltas, usage, raw=data)
+
+    async def _frames(self, connection: Connection, tally: Tally) -> AsyncGenerator[Chunk, None]:
+        rest = b""
+        said: _Usage | None = None
+        first = True
+        while True:
+            data = await connection.read(self._client.timeout)
+            if not data:
+                if rest.strip():
+                    raise UpstreamError(f"upstream {self.name} ended its stream inside a frame")
+                raise UpstreamError(f"upstream {self.name} ended its stream without [DONE]")
+            if b"\r" in data:
+                data = data.replace(b"\r\n", b"\n")
+            data = rest + data if rest else data
+            frames = data.split(b"\n\n")
+            rest = frames.pop()
+            deltas: list[Delta] = []
+            keep: list[bytes] = []
+            done = False
+            for text in frames:
+                payload = _payload(text)
+                if payload is None:
+                    continue
+                if payload == b"[DONE]":
+                    done = True
+                    break
+                frame = self._parse(payload)
+                said = frame.usage or said
+                for choice in frame.choices:
+                    delta = _delta(choice)
+                    if delta.text or delta.reasoning or delta.tool_calls:
+                        delta.tokens = 1
+                        tally.tokens += 1
+                        tally.bytes += len(delta.text) * 4 + len(delta.reasoning) * 4
+                        tally.bytes += sum(64 + 4 * len(call.arguments) for call in delta.tool_calls or [])
+                    deltas.append(delta)
+                if frame.choices:
+                    keep.append(text)
+            if keep or done:
+                usage = tally.usage(said) if done else Usage(tally.prompt, tally.tokens) if first else None
+                first = False
+                keep.append(b"")
+                yield Chunk(deltas, usage, raw=b"\n\n".join(keep))
+            if done:
+                await connection.read_all(self._client.timeout)
+                return
+
+    def _parse(self, data: bytes) -> _Frame:
+        try:
+            frame = _frame(data)
+        except msgspec.DecodeError as error:
+            raise UpstreamError(f"upstream {self.name} sent what cannot be read: {error}") from None
+        if frame.error is not None:
+            message = frame.error.get("message") if isinstance(frame.error, dict) else frame.error
+            raise UpstreamError(f"upstream {self.name} failed: {message}")
+        return frame
+
+
+def _payload(frame: bytes) -> bytes | None:
+    """Return the data of a server-sent event, None for comments and empty events."""
+    if frame.startswith(b"data: "):
+        return frame[6:] if b"\n" not in frame else _lines(frame)
+    return _lines(frame)
+
+
+def _lines(frame: bytes) -> bytes | None:
+    lines = [line[5:].strip() for line in frame.split(b"\n") if line.startswith(b"data:")]
+    return b"\n".join(lines) or None
+
+
+def _delta(choice: _Choice) -> Delta:
+    message = choice.delta or choice.message
+    reason: Any = choice.finish_reason if choice.finish_reason in _FINISH else "stop" if choice.finish_reason else None
+    if message is None:
+        return Delta(choice.index, choice.text or "", finish_reason=reason)
+    calls = None
+    if message.tool_calls:
+        calls = [
+            ToolCall(call.index if choice.delta else at, call.id, f.name, f.arguments or "")
+            for at, call in enumerate(message.tool_calls)
+            for f in [call.function or _Function()]
+        ]
+    thought = message.reasoning_content or message.reasoning or ""
+    return Delta(
+        choice.index, message.content or message.refusal or "", thought, tool_calls=calls, finish_reason=reason
+    )
+
+
+def _refusal(name: str, connection: Connection, data: bytes) -> AigridError:
+    """Return what an upstream's refusal means for our client: its mistakes stay its own, ours become 502."""
+    try:
+        said = msgspec.json.decode(data)
+        said = said.get("error", said) if isinstance(said, dict) else said
+        detail = said if isinstance(said, dict) else {"message": str(said)}
+    except msgspec.DecodeError:
+        detail = {"message": data[:200].decode("utf-8", "replace")}
+    message = f"upstream {name}: {detail.get('message') or 'no reason given'}"
+    status = connection.status
+    if status in (400, 413, 422):
+        param, code = detail.get("param"), detail.get("code")
+        return BadRequest(
+            message, param=param if isinstance(param, str) else None, code=code if isinstance(code, str) else None
+        )
+    if status == 404:
+        return NotFound(message, code="model_not_found")
+    if status == 429:
+        after = connection.headers.get("retry-after", "1")
+        return RateLimited(message, code="upstream_rate_limited", retry_after=float(after) if after.isdigit() else 1.0)
+    if status == 503:
+        return Unavailable(message, code="upstream_unavailable", retry_after=1.0)
+    return UpstreamError(f"{message} (HTTP {status})")
