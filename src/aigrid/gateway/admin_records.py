@@ -1,0 +1,94 @@
+"""The ledger's records, one by one: list, show, and stream as CSV."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import msgspec
+
+from aigrid.core.clock import iso
+from aigrid.core.errors import NotFound
+from aigrid.gateway.admin_access import AdminGateway
+from aigrid.gateway.admin_query import FILTERS, Query
+from aigrid.gateway.http import Header, Request, Response, Send
+from aigrid.ledger.base import Filter, Record
+
+CSV_COLUMNS = (*Record.__struct_fields__, "created", "settled")
+CSV_HEADERS: tuple[Header, ...] = (
+    (b"content-type", b"text/csv; charset=utf-8"),
+    (b"content-disposition", b'attachment; filename="aigrid-records.csv"'),
+    (b"cache-control", b"no-store"),
+)
+
+
+class StreamResponse:
+    """An answer of unknown length, sent as it is made."""
+
+    __slots__ = ("headers", "parts", "status")
+
+    def __init__(self, status: int, headers: Iterable[Header], parts: AsyncIterator[bytes]) -> None:
+        self.status = status
+        self.headers = list(headers)
+        self.parts = parts
+
+    async def send(self, send: Send) -> None:
+        """Write the head, then each part; an error while making parts cuts the connection, as it must."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        async for part in self.parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value that no spreadsheet takes for a formula: text that starts like one gets a quote in front."""
+    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def csv_lines(rows: Iterable[Iterable[Any]]) -> bytes:
+    """Return rows as CSV (RFC 4180, UTF-8)."""
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([csv_cell(value) for value in row] for row in rows)
+    return out.getvalue().encode()
+
+
+def record_row(record: Record) -> list[Any]:
+    """Return a record as a row of `CSV_COLUMNS`: every field, then its two times in ISO 8601."""
+    return [*msgspec.structs.astuple(record), iso(record.created_ns), iso(record.settled_ns)]
+
+
+class Records:
+    """Handlers for single records."""
+
+    def __init__(self, gateway: AdminGateway) -> None:
+        self._gateway = gateway
+
+    async def list(self, request: Request) -> Response:
+        """GET /admin/records: newest first; `next`, where not null, is the `before` of the next page."""
+        where = Query(request, (*FILTERS, "before", "limit")).filter()
+        found = await self._gateway.ledger.records(msgspec.structs.replace(where, limit=where.limit + 1))
+        page = found[: where.limit]
+        return Response.of({"records": page, "next": page[-1].id if len(found) > len(page) else None})
+
+    async def show(self, request: Request) -> Response:
+        """GET /admin/records/{id}: one record, once it is committed."""
+        Query(request, ())
+        record_id = request.path.rpartition("/")[2]
+        record = await self._gateway.ledger.record(record_id)
+        if record is None:
+            raise NotFound(
+                f"the ledger has no record `{record_id[:80]}` (a request appears once it is settled)", param="id"
+            )
+        return Response.of(record)
+
+    async def csv(self, request: Request) -> StreamResponse:
+        """GET /admin/records.csv: all matching records, streamed."""
+        where = Query(request, FILTERS).filter()
+        return StreamResponse(200, CSV_HEADERS, self._csv_parts(where))
+
+    async def _csv_parts(self, where: Filter) -> AsyncIterator[bytes]:
+        yield csv_lines([CSV_COLUMNS])
+        async for page in self._gateway.ledger.export(where):
+            yield csv_lines(record_row(record) for record in page)
