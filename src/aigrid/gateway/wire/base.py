@@ -69,8 +69,9 @@ def convert(body: Any, shape: type[T]) -> T:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `")
         param = path.rstrip("`").removeprefix("$").removeprefix(".") or None
-        if param is None and "missing required field `" in message:
-            param = message.split("`")[1]
+        if "missing required field `" in message:
+            field = message.split("`")[1]
+            param = f"{param}.{field}" if param else field
         where = f" (at `{param}`)" if param else ""
         raise BadRequest(f"{message}{where}", param=param) from None
 
