@@ -23,108 +23,14 @@ from aigrid.engines.base import (
     GenerateRequest,
     Load,
     ModelInfo,
-    ToolCall,
     Usage,
     byte_bound,
 )
-from aigrid.engines.echo import text_of
 from aigrid.engines.http import Connection, HttpClient
+from aigrid.engines.openai_wire import EmbedAnswer, Frame, SaidUsage, Tally, delta_of, estimate_tokens, payload_of
 
-_WORD = re.compile(r"\w+|[^\w\s]")
-_FINISH = {"stop", "length", "tool_calls", "content_filter"}
-
-
-class _Function(msgspec.Struct, gc=False):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Call(msgspec.Struct, gc=False):
-    index: int = 0
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Message(msgspec.Struct, gc=False):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_Call] | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    index: int = 0
-    delta: _Message | None = None
-    message: _Message | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _Details(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-
-
-class _Frame(msgspec.Struct, gc=False):
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
-    error: Any = None
-
-
-class _EmbedItem(msgspec.Struct):
-    embedding: list[float]
-    index: int = 0
-
-
-class _EmbedAnswer(msgspec.Struct):
-    data: list[_EmbedItem]
-    usage: _Usage | None = None
-
-
-_frame = msgspec.json.Decoder(_Frame).decode
+_decode_frame = msgspec.json.Decoder(Frame).decode
 _encode = msgspec.json.encode
-
-
-def estimate_tokens(text: str) -> int:
-    """Return a rough number of tokens (words and punctuation marks), for upstreams that do not say."""
-    return len(_WORD.findall(text))
-
-
-class Tally:
-    """Counts one answer and judges what the upstream says of it."""
-
-    def __init__(self, request: GenerateRequest) -> None:
-        texts = list(text_of(request.messages or [])) if request.messages else [request.prompt or ""]
-        self.prompt = sum(estimate_tokens(text) if isinstance(text, str) else len(text) for text in texts)
-        self._bound = byte_bound(request)
-        self._most = request.max_tokens * request.n
-        self._streamed = request.stream
-        self.tokens = 0
-        self.bytes = 0
-
-    def usage(self, said: _Usage | None) -> Usage:
-        """Return the usage to settle on: the upstream's where plausible, else ours.
-
-        Plausible: the prompt has between 1 and its bytes' number of tokens; the completion has at least one token
-        per frame that carried some, at most one per byte (and 64 for markers), and no more than was asked for.
-        """
-        if said is not None and said.prompt_tokens is not None and said.completion_tokens is not None:
-            prompt, completion = said.prompt_tokens, said.completion_tokens
-            least = self.tokens if self._streamed else min(1, self.bytes)
-            most = min(self._most, self.bytes + 64)
-            if 0 < prompt <= self._bound and least <= completion <= max(most, least):
-                cached = (said.prompt_tokens_details or _Details()).cached_tokens or 0
-                reasoning = (said.completion_tokens_details or _Details()).reasoning_tokens or 0
-                return Usage(prompt, completion, min(reasoning, completion), min(cached, prompt), "upstream")
-        return Usage(self.prompt, self.tokens, source="counted" if self._streamed else "estimated")
 
 
 class OpenAIEngine:
@@ -202,7 +108,7 @@ class OpenAIEngine:
             if connection.status != 200:
                 raise _refusal(self.name, connection, data)
         try:
-            answer = msgspec.json.decode(data, type=_EmbedAnswer)
+            answer = msgspec.json.decode(data, type=EmbedAnswer)
         except msgspec.DecodeError as error:
             raise UpstreamError(f"upstream {self.name} sent embeddings that cannot be read: {error}") from None
         ours = sum(estimate_tokens(item) if isinstance(item, str) else len(item) for item in request.inputs)
@@ -241,11 +147,8 @@ class OpenAIEngine:
         frame = self._parse(data)
         deltas = []
         for choice in frame.choices:
-            delta = _delta(choice)
-            text = delta.text + delta.reasoning + "".join(call.arguments for call in delta.tool_calls or [])
-            delta.tokens = estimate_tokens(text)
-            tally.bytes += len(text.encode()) + 64 * len(delta.tool_calls or [])
-            tally.tokens += delta.tokens
+            delta = delta_of(choice)
+            tally.add(delta)
             deltas.append(delta)
         usage = tally.usage(frame.usage)
         if usage.source == "upstream" and deltas:
@@ -256,7 +159,7 @@ class OpenAIEngine:
 
     async def _frames(self, connection: Connection, tally: Tally) -> AsyncGenerator[Chunk, None]:
         rest = b""
-        said: _Usage | None = None
+        said: SaidUsage | None = None
         first = True
         while True:
             data = await connection.read(self._client.timeout)
@@ -273,7 +176,7 @@ class OpenAIEngine:
             keep: list[bytes] = []
             done = False
             for text in frames:
-                payload = _payload(text)
+                payload = payload_of(text)
                 if payload is None:
                     continue
                 if payload == b"[DONE]":
@@ -282,12 +185,8 @@ class OpenAIEngine:
                 frame = self._parse(payload)
                 said = frame.usage or said
                 for choice in frame.choices:
-                    delta = _delta(choice)
-                    if delta.text or delta.reasoning or delta.tool_calls:
-                        delta.tokens = 1
-                        tally.tokens += 1
-                        tally.bytes += len(delta.text) * 4 + len(delta.reasoning) * 4
-                        tally.bytes += sum(64 + 4 * len(call.arguments) for call in delta.tool_calls or [])
+                    delta = delta_of(choice)
+                    tally.add(delta)
                     deltas.append(delta)
                 if frame.choices:
                     keep.append(text)
@@ -300,45 +199,15 @@ class OpenAIEngine:
                 await connection.read_all(self._client.timeout)
                 return
 
-    def _parse(self, data: bytes) -> _Frame:
+    def _parse(self, data: bytes) -> Frame:
         try:
-            frame = _frame(data)
+            frame = _decode_frame(data)
         except msgspec.DecodeError as error:
             raise UpstreamError(f"upstream {self.name} sent what cannot be read: {error}") from None
         if frame.error is not None:
             message = frame.error.get("message") if isinstance(frame.error, dict) else frame.error
             raise UpstreamError(f"upstream {self.name} failed: {message}")
         return frame
-
-
-def _payload(frame: bytes) -> bytes | None:
-    """Return the data of a server-sent event, None for comments and empty events."""
-    if frame.startswith(b"data: "):
-        return frame[6:] if b"\n" not in frame else _lines(frame)
-    return _lines(frame)
-
-
-def _lines(frame: bytes) -> bytes | None:
-    lines = [line[5:].strip() for line in frame.split(b"\n") if line.startswith(b"data:")]
-    return b"\n".join(lines) or None
-
-
-def _delta(choice: _Choice) -> Delta:
-    message = choice.delta or choice.message
-    reason: Any = choice.finish_reason if choice.finish_reason in _FINISH else "stop" if choice.finish_reason else None
-    if message is None:
-        return Delta(choice.index, choice.text or "", finish_reason=reason)
-    calls = None
-    if message.tool_calls:
-        calls = [
-            ToolCall(call.index if choice.delta else at, call.id, f.name, f.arguments or "")
-            for at, call in enumerate(message.tool_calls)
-            for f in [call.function or _Function()]
-        ]
-    thought = message.reasoning_content or message.reasoning or ""
-    return Delta(
-        choice.index, message.content or message.refusal or "", thought, tool_calls=calls, finish_reason=reason
-    )
 
 
 def _refusal(name: str, connection: Connection, data: bytes) -> AigridError:

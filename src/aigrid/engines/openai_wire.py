@@ -1,0 +1,153 @@
+"""What OpenAI-compatible upstreams send, read once, and how far it is believed."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from aigrid.engines.base import Delta, GenerateRequest, ToolCall, Usage, byte_bound
+from aigrid.engines.echo import text_of
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+_LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_FINISH = {"stop", "length", "tool_calls", "content_filter"}
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct, gc=False):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    """One choice, streamed (`delta`), whole (`message`) or a completion (`text`)."""
+
+    index: int = 0
+    delta: _Message | None = None
+    message: _Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class SaidUsage(msgspec.Struct, gc=False):
+    """Usage as the upstream says it."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+class Frame(msgspec.Struct, gc=False):
+    """One streamed frame or one whole answer."""
+
+    choices: list[Choice] = []
+    usage: SaidUsage | None = None
+    error: Any = None
+
+
+class _EmbedItem(msgspec.Struct):
+    embedding: list[float]
+    index: int = 0
+
+
+class EmbedAnswer(msgspec.Struct):
+    """The answer to an embedding request."""
+
+    data: list[_EmbedItem]
+    usage: SaidUsage | None = None
+
+
+def estimate_tokens(text: str) -> int:
+    """Return a rough number of tokens (words and punctuation marks), for upstreams that do not say."""
+    return len(_WORD.findall(text))
+
+
+class Tally:
+    """Counts one answer and judges what the upstream says of it."""
+
+    def __init__(self, request: GenerateRequest) -> None:
+        texts = list(text_of(request.messages)) if request.messages else [request.prompt or ""]
+        self.prompt = sum(estimate_tokens(text) if isinstance(text, str) else len(text) for text in texts)
+        self._bound = byte_bound(request)
+        self._asked = request.max_tokens * request.n
+        self._streamed = request.stream
+        self._most = 8
+        self.tokens = 0
+
+    def add(self, delta: Delta) -> None:
+        """Count a delta: one token for a streamed piece (OpenAI servers send token by token), else an estimate."""
+        calls = delta.tool_calls or []
+        text = delta.text + delta.reasoning + "".join(call.arguments for call in calls)
+        if not text and not calls:
+            return
+        data = text.encode()
+        others = len(data.translate(None, _LETTERS))
+        self._most += others + (len(data) - others + 1) // 2 + 64 * len(calls)
+        delta.tokens = 1 if self._streamed else max(1, estimate_tokens(text))
+        self.tokens += delta.tokens
+
+    def usage(self, said: SaidUsage | None) -> Usage:
+        """Return the usage to settle on: the upstream's where plausible, else ours.
+
+        Plausible: the prompt has between 1 and its bytes' number of tokens; the completion has at least one token
+        per piece that we saw, no more than was asked for, and no more than one per two letters or other byte.
+        """
+        if said is not None and said.prompt_tokens is not None and said.completion_tokens is not None:
+            prompt, completion = said.prompt_tokens, said.completion_tokens
+            least = self.tokens if self._streamed else min(1, self.tokens)
+            most = max(least, min(self._asked, self._most))
+            if 0 < prompt <= self._bound and least <= completion <= most:
+                cached = (said.prompt_tokens_details or _Details()).cached_tokens or 0
+                reasoning = (said.completion_tokens_details or _Details()).reasoning_tokens or 0
+                return Usage(prompt, completion, min(reasoning, completion), min(cached, prompt), "upstream")
+        return Usage(self.prompt, self.tokens, source="counted" if self._streamed else "estimated")
+
+
+def payload_of(frame: bytes) -> bytes | None:
+    """Return the data of a server-sent event, None for comments and empty events."""
+    if frame.startswith(b"data: "):
+        return frame[6:] if b"\n" not in frame else _lines(frame)
+    return _lines(frame)
+
+
+def _lines(frame: bytes) -> bytes | None:
+    lines = [line[5:].strip() for line in frame.split(b"\n") if line.startswith(b"data:")]
+    return b"\n".join(lines) or None
+
+
+def delta_of(choice: Choice) -> Delta:
+    """Return a choice in our words."""
+    message = choice.delta or choice.message
+    reason: Any = choice.finish_reason if choice.finish_reason in _FINISH else "stop" if choice.finish_reason else None
+    if message is None:
+        return Delta(choice.index, choice.text or "", finish_reason=reason)
+    calls = None
+    if message.tool_calls:
+        calls = [
+            ToolCall(call.index if choice.delta else at, call.id, f.name, f.arguments or "")
+            for at, call in enumerate(message.tool_calls)
+            for f in [call.function or _Function()]
+        ]
+    thought = message.reasoning_content or message.reasoning or ""
+    return Delta(
+        choice.index, message.content or message.refusal or "", thought, tool_calls=calls, finish_reason=reason
+    )
