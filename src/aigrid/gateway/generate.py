@@ -1,0 +1,245 @@
+"""The walk of one request: understand, admit, hold, generate, count, settle.
+
+Every way out settles the hold exactly once. Tenants pay for tokens that were sent to them, or made for them until
+they left; what fails here before anything was sent costs them nothing.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from aigrid.core.clock import mono_ns
+from aigrid.core.errors import RateLimited, Unavailable, UpstreamError, UpstreamTimeout
+from aigrid.core.ids import new_id
+from aigrid.engines.base import Chunk, Delta, Engine, Usage
+from aigrid.gateway.auth import authenticate
+from aigrid.gateway.http import JSON, ClientGone, Header, Request, Send
+from aigrid.gateway.routing import Route
+from aigrid.gateway.wire.base import Encoder, Parsed, Wire
+from aigrid.ledger.base import Hold, Key, Order, Outcome, Settlement
+
+if TYPE_CHECKING:
+    from aigrid.gateway.app import Gateway
+
+_RETRYABLE = (UpstreamError, Unavailable, RateLimited)
+
+
+class Answer:
+    """One generation request on its way through the house."""
+
+    def __init__(self, gateway: "Gateway", wire: Wire, request: Request, send: Send) -> None:
+        self.gateway = gateway
+        self.wire = wire
+        self.request = request
+        self.send = send
+        self.id = new_id("req_")
+        self.started = False
+        self.encoder: Encoder | None = None
+        self._begin_ns = mono_ns()
+        self._engine_ns = self._first_ns = self._overhead_ns = 0
+        self._usage = Usage()
+        self._outcome: Outcome = "failed"
+        self._note = ""
+        self._site = ""
+        self._left = False
+
+    async def run(self) -> None:
+        """Answer the request; an `AigridError` before the first byte is for the caller to write."""
+        gateway = self.gateway
+        key = await authenticate(self.request, gateway.ledger)
+        self.parsed = self.wire.parse(await self.request.json(gateway.max_body), self.id)
+        self.route = gateway.router.route(self.parsed.generate.model)
+        await gateway.gate.enter()
+        try:
+            order = order_for(self.parsed, self.route, key, gateway.config.gateway.default_max_tokens)
+            self.hold = await gateway.ledger.hold(order)
+            self.parsed.generate.max_tokens = self.hold.completion_bound // order.n
+            try:
+                await until_gone(self.request, self._tries(), self._leave)
+                self._outcome = "finished"
+            except (ClientGone, asyncio.CancelledError):
+                self._outcome = "client_gone" if self._left else "stopped"
+                self._count_usage()
+                raise
+            except UpstreamTimeout:
+                self._outcome = "timeout"
+                raise
+            finally:
+                settlement = self._settle()
+                now = mono_ns()
+                gateway.metrics.settled(
+                    order.model, self._site, order.tier, self._outcome, settlement,
+                    duration_ns=now - self._begin_ns, first_ns=self._first_ns, overhead_ns=self._overhead_ns,
+                )  # fmt: skip
+        finally:
+            gateway.gate.leave()
+
+    def _leave(self) -> None:
+        self._left = True
+
+    async def _tries(self) -> None:
+        """Try engine after engine until one answers; after the first byte there is no way back."""
+        work: Callable[[Engine], Awaitable[None]] = self._stream if self.parsed.generate.stream else self._whole
+        engines = self.route.engines
+        for at in range(self.route.tries):
+            engine = engines[at % len(engines)]
+            if at >= len(engines):
+                await asyncio.sleep(0.05 * 2 ** min(at - len(engines), 5) * (0.5 + random.random()))
+            self._site = engine.name
+            self._engine_ns = mono_ns()
+            try:
+                return await work(engine)
+            except _RETRYABLE as error:
+                self._usage = Usage()
+                if self.started or at + 1 == self.route.tries:
+                    raise
+                self.gateway.router.failed(engine)
+                self._note = f"{self._note}{'; ' if self._note else ''}{engine.name}: {error.message}"[:300]
+        return None
+
+    async def _stream(self, engine: Engine) -> None:
+        """Send chunks as they come. Tokens are counted on the hold before their bytes are sent."""
+        generate, hold, send = self.parsed.generate, self.hold, self.send
+        encoder = self.wire.encoder(self.parsed, int(time.time()))
+        async with aclosing(engine.generate(generate)) as chunks:
+            async for chunk in chunks:
+                if chunk.usage is not None:
+                    self._usage = chunk.usage
+                if not chunk.deltas and chunk.raw is None:
+                    continue
+                if not self.started:
+                    await self._start(encoder)
+                tokens = reasoning = 0
+                for delta in chunk.deltas:
+                    tokens += delta.tokens
+                    reasoning += delta.reasoning_tokens
+                if tokens:
+                    hold.count(tokens, reasoning)
+                data = encoder.chunk(chunk)
+                if data:
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                if hold.completion_tokens > hold.completion_bound:
+                    data = encoder.chunk(Chunk([Delta(i, finish_reason="length") for i in range(generate.n)]))
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                    break
+        if not self.started:
+            await self._start(encoder)
+        self._count_usage()
+        self._outcome = "finished"
+        data = encoder.finish(settled_usage(hold), self._settle())
+        await send({"type": "http.response.body", "body": data})
+
+    async def _start(self, encoder: Encoder) -> None:
+        self.started = True
+        self.encoder = encoder
+        now = mono_ns()
+        self._first_ns = now - self._begin_ns
+        self.hold.count_prompt(self._usage.prompt_tokens, self._usage.cached_tokens)
+        self._overhead_ns = self._engine_ns - self._begin_ns
+        headers = [(b"content-type", encoder.content_type), *self._headers()]
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        data = encoder.start()
+        if data:
+            await self.send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _whole(self, engine: Engine) -> None:
+        """Collect the answer, settle, send it with what it cost in its headers."""
+        encoder = self.wire.encoder(self.parsed, int(time.time()))
+        async with aclosing(engine.generate(self.parsed.generate)) as chunks:
+            async for chunk in chunks:
+                if chunk.usage is not None:
+                    self._usage = chunk.usage
+                if chunk.deltas or chunk.raw is not None:
+                    if not self._first_ns:
+                        self._first_ns = mono_ns() - self._begin_ns
+                    encoder.add(chunk)
+        done = mono_ns()
+        self._count_usage()
+        self._outcome = "finished"
+        settlement = self._settle()
+        body = encoder.whole(settled_usage(self.hold), settlement)
+        self._overhead_ns = self._engine_ns - self._begin_ns + mono_ns() - done
+        self.started = True
+        headers = [JSON, (b"content-length", b"%d" % len(body)), *self._headers(), *cost_headers(settlement)]
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    def _count_usage(self) -> None:
+        """Bring the hold up to what the engine says in the end; counts only grow."""
+        hold, usage = self.hold, self._usage
+        if usage.prompt_tokens:
+            hold.count_prompt(usage.prompt_tokens, usage.cached_tokens)
+        more = usage.completion_tokens - hold.completion_tokens
+        if more > 0:
+            hold.count(more, max(0, usage.reasoning_tokens - hold.reasoning_tokens))
+
+    def _settle(self) -> Settlement:
+        return self.gateway.ledger.settle(
+            self.hold, self._outcome, site=self._site, usage_source=self._usage.source, note=self._note
+        )
+
+    def _headers(self) -> list[Header]:
+        request_id = self.id.encode()
+        return [
+            (b"x-request-id", request_id),
+            (b"request-id", request_id),
+            (b"x-aigrid-site", self._site.encode("latin-1", "replace")),
+            (b"x-aigrid-gateway-us", b"%d" % (self._overhead_ns // 1000)),
+        ]
+
+
+def order_for(parsed: Parsed, route: Route, key: Key, default_max_tokens: int) -> Order:
+    """Return the order for the most that a request can use; sets the limit of one that has none."""
+    generate = parsed.generate
+    flexible = generate.max_tokens == 0
+    generate.max_tokens = min(generate.max_tokens or default_max_tokens, max(1, route.model.context - 1))
+    return Order(
+        request_id=generate.id,
+        key=key,
+        model=generate.model,
+        site=route.engines[0].name,
+        tier=parsed.tier,
+        prompt_bound=max(engine.token_bound(generate) for engine in route.engines),
+        completion_bound=generate.max_tokens * generate.n,
+        n=generate.n,
+        flexible=flexible,
+    )
+
+
+def settled_usage(hold: Hold) -> Usage:
+    """Return the usage that stands on the ledger, which is what the client is told."""
+    return Usage(hold.prompt_tokens, hold.completion_tokens, hold.reasoning_tokens, hold.cached_tokens)
+
+
+def cost_headers(settlement: Settlement) -> list[Header]:
+    """Return what a request cost, as headers."""
+    return [
+        (b"x-aigrid-cost-nusd", b"%d" % settlement.revenue_nusd),
+        (b"x-aigrid-energy-mj", b"%d" % settlement.energy_mj),
+        (b"x-aigrid-energy-source", settlement.energy_source.encode()),
+    ]
+
+
+async def until_gone(request: Request, work: Awaitable[None], leave: Callable[[], None]) -> None:
+    """Do `work`, but cancel it when the client closes the connection; then call `leave` and raise `ClientGone`."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def gone(_: asyncio.Task[None]) -> None:
+        leave()
+        task.cancel()
+
+    watcher = asyncio.create_task(request.gone())
+    watcher.add_done_callback(gone)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if watcher.done() and task.uncancel() == 0:
+            raise ClientGone from None
+        raise
+    finally:
+        watcher.remove_done_callback(gone)
+        watcher.cancel()

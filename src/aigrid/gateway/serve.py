@@ -1,0 +1,96 @@
+"""One gateway process: ledger, engines, application, uvicorn."""
+
+import asyncio
+import logging
+import os
+import socket
+
+import uvicorn
+
+from aigrid.core.clock import now_ns
+from aigrid.core.config import Config, home
+from aigrid.core.models import pull, resolve
+from aigrid.engines.base import Engine
+from aigrid.engines.echo import EchoEngine
+from aigrid.engines.openai import OpenAIEngine
+from aigrid.gateway.app import Gateway
+from aigrid.ledger import open_ledger
+
+log = logging.getLogger("aigrid.gateway")
+
+
+def make_engines(config: Config) -> list[Engine]:
+    """Return the engines that the configuration names, in the order in which the router prefers them."""
+    engines: list[Engine] = []
+    if config.engine.kind == "echo":
+        engines.append(EchoEngine(config.site.id, rate=config.engine.echo_rate))
+    elif config.engine.kind == "openvino":
+        from aigrid.engines.openvino import OpenVinoEngine
+
+        model = resolve(config.engine.model, config)
+        run_dir = home() / "run"
+        run_dir.mkdir(exist_ok=True)
+        engines.append(OpenVinoEngine(model.id, pull(model), config.engine, run_dir, name=config.site.id))
+    engines.extend(OpenAIEngine(upstream) for upstream in config.upstreams)
+    return engines
+
+
+async def _report(engines: list[Engine], ids: list[str]) -> dict[str, int]:
+    """Ask the engines what they made for requests that a gateway before us left open."""
+    told: dict[str, int] = {}
+    for engine in engines:
+        report = getattr(engine, "report", None)
+        if report is not None:
+            told |= await report(ids)
+    return told
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn that lets running requests finish before it closes their connections."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the doors, drain, then let uvicorn end."""
+        for server in self.servers:
+            server.close()
+        await self._gateway.stop()
+        await super().shutdown(sockets)
+
+
+async def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT; then drain, settle, stop."""
+    engines = make_engines(config)
+    starts = [asyncio.create_task(engine.start()) for engine in engines]
+    ledger = open_ledger(config, owner=True, recover=lambda ids: _report(engines, ids))
+    recovered = await ledger.open()
+    if recovered:
+        log.warning("settled %d requests that a gateway before this one left open", len(recovered))
+    gateway = Gateway(config, ledger, engines)
+    settings = uvicorn.Config(
+        gateway, host=config.gateway.host, port=config.gateway.port, loop="uvloop", http="httptools", ws="none",
+        lifespan="off", access_log=False, log_level="warning", server_header=False, backlog=4096,
+        timeout_keep_alive=75, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    server = _Server(settings, gateway)
+    try:
+        await gateway.start()
+        log.info("gateway on http://%s:%d (pid %d)", config.gateway.host, config.gateway.port, os.getpid())
+        await server.serve()
+    finally:
+        for start in starts:
+            start.cancel()
+        for engine in engines:
+            await engine.stop()
+        await ledger.close()
+        log.info("gateway stopped at %d", now_ns())
+
+
+def run(config: Config) -> None:
+    """Run one gateway process until it is told to stop."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    import uvloop
+
+    uvloop.run(serve(config))
