@@ -2,7 +2,8 @@
 
 import functools
 import hashlib
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +18,7 @@ from aigrid.ledger.base import Settlement
 encode = msgspec.json.encode
 SSE_TYPE = b"text/event-stream; charset=utf-8"
 JSON_TYPE = b"application/json"
+Kind = Literal["reasoning", "text", "tool"]
 DONE = b"data: [DONE]\n\n"
 
 
@@ -115,6 +117,19 @@ class Choice(Struct):
                 call.arguments += piece.arguments
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
+
+
+def pieces(deltas: Iterable[Delta]) -> Iterator[tuple[Kind, str, Delta | ToolCall]]:
+    """Yield what the first choice gained, piece by piece in reading order: its kind, its text, where it is from."""
+    for delta in deltas:
+        if delta.index:
+            continue
+        if delta.reasoning:
+            yield "reasoning", delta.reasoning, delta
+        if delta.text or delta.logprobs:
+            yield "text", delta.text, delta
+        for call in delta.tool_calls or ():
+            yield "tool", call.arguments, call
 
 
 class OpenAIEncoder:

@@ -62,18 +62,18 @@ class Wire(Protocol):
         """Return an error in this format's shape."""
 
 
-def convert(body: Any, shape: type[T]) -> T:
-    """Check `body` against a Struct; raises `BadRequest` whose `param` is the path of the bad field."""
+def convert(body: Any, shape: type[T], at: str = "") -> T:
+    """Check `body` (found `at` a path) against a Struct; raises `BadRequest` whose `param` names the bad field."""
     try:
         return msgspec.convert(body, shape)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `")
-        param = path.rstrip("`").removeprefix("$").removeprefix(".") or None
+        param = at + path.rstrip("`").removeprefix("$")
         if "missing required field `" in message:
-            field = message.split("`")[1]
-            param = f"{param}.{field}" if param else field
+            param += "." + message.split("`")[1]
+        param = param.removeprefix(".")
         where = f" (at `{param}`)" if param else ""
-        raise BadRequest(f"{message}{where}", param=param) from None
+        raise BadRequest(f"{message}{where}", param=param or None) from None
 
 
 def tier_of(service_tier: str | None) -> Tier:

@@ -22,7 +22,7 @@ from aigrid.gateway.wire.sampling import (
     request_of,
     sampling_of,
 )
-from aigrid.gateway.wire.tools import ToolChoice, Tools, choose
+from aigrid.gateway.wire.tools import ToolChoice, Tools, check_parameters, choose
 
 _REFUSED = {
     "functions": "use `tools`",
@@ -69,7 +69,8 @@ class _Chat:
         if chat.response_format is not None:
             request.grammar = grammar_of(chat.response_format)
         if chat.tools or chat.tool_choice is not None:
-            request.tools, request.tool_choice = choose(chat.tools, body.get("tools"), chat.tool_choice)
+            check_parameters(chat.tools or [])
+            request.tools, request.tool_choice = choose(body.get("tools"), chat.tool_choice)
         return parsed_of(chat, request)
 
     def encoder(self, parsed: Parsed, created: int) -> Encoder:

@@ -60,34 +60,36 @@ ToolChoice = Literal["none", "auto", "required"] | NamedChoice | AllowedChoice
 Tools = Annotated[list[Tool], Meta(max_length=128)]
 
 
-def choose(
-    tools: list[Tool] | None, raw: list[dict[str, Any]] | None, choice: ToolChoice | None
-) -> tuple[list[dict[str, Any]], str | dict[str, Any] | None]:
-    """Return the tools (the client's own objects) and the choice for an engine.
-
-    `allowed_tools` becomes the shorter list and its mode. Raises `BadRequest` for a schema that cannot be one and
-    for a choice of a tool that is not there.
-    """
-    if not tools or raw is None:
-        if choice is not None and choice not in ("none", "auto"):
-            raise BadRequest("`tool_choice` is only allowed when `tools` are given", param="tool_choice")
-        return [], None
+def check_parameters(tools: list[Tool]) -> None:
+    """Raise `BadRequest` for parameters that cannot be a JSON schema."""
     for i, tool in enumerate(tools):
         if tool.function.parameters is not None:
             check_schema(tool.function.parameters, f"tools[{i}].function.parameters")
-    names = {tool.function.name for tool in tools}
+
+
+def choose(
+    tools: list[dict[str, Any]] | None, choice: ToolChoice | None
+) -> tuple[list[dict[str, Any]], str | dict[str, Any] | None]:
+    """Return tools (checked, in chat shape) and the choice for an engine.
+
+    `allowed_tools` becomes the shorter list and its mode. Raises `BadRequest` for a choice of a tool that is not there.
+    """
+    if not tools:
+        if choice is not None and choice not in ("none", "auto"):
+            raise BadRequest("`tool_choice` is only allowed when `tools` are given", param="tool_choice")
+        return [], None
+    names = {tool["function"]["name"] for tool in tools}
     if isinstance(choice, NamedChoice):
-        _must_have(choice.function.name, names, "tool_choice.function.name")
-        return raw, {"type": "function", "function": {"name": choice.function.name}}
+        _must_have([choice.function.name], names)
+        return tools, {"type": "function", "function": {"name": choice.function.name}}
     if isinstance(choice, AllowedChoice):
-        allowed = choice.allowed_tools
-        for i, tool_named in enumerate(allowed.tools):
-            _must_have(tool_named.function.name, names, f"tool_choice.allowed_tools.tools[{i}].function.name")
-        kept = {tool_named.function.name for tool_named in allowed.tools}
-        return [item for item in raw if item["function"]["name"] in kept], allowed.mode
-    return raw, choice
+        allowed = [tool.function.name for tool in choice.allowed_tools.tools]
+        _must_have(allowed, names)
+        return [tool for tool in tools if tool["function"]["name"] in allowed], choice.allowed_tools.mode
+    return tools, choice
 
 
-def _must_have(name: str, names: set[str], param: str) -> None:
-    if name not in names:
-        raise BadRequest(f"`{param}` names '{name}', which is not among `tools`", param=param)
+def _must_have(wanted: list[str], names: set[str]) -> None:
+    for name in wanted:
+        if name not in names:
+            raise BadRequest(f"`tool_choice` names '{name}', which is not among `tools`", param="tool_choice")

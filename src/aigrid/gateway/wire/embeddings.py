@@ -1,0 +1,84 @@
+"""POST /v1/embeddings."""
+
+import base64
+import struct
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from aigrid.core.errors import BadRequest
+from aigrid.engines.base import Embeddings, EmbedRequest
+from aigrid.gateway.wire.answer import encode
+from aigrid.gateway.wire.base import convert, tier_of
+from aigrid.gateway.wire.sampling import Model
+from aigrid.ledger.base import Tier
+
+PATH = "/v1/embeddings"
+MAX_INPUTS = 2048
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class EmbeddingBody(Struct, kw_only=True):
+    """A request for vectors."""
+
+    model: Model
+    input: str | Annotated[list[Any], Meta(min_length=1, max_length=MAX_INPUTS)]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Meta(ge=1, le=65536)] | None = None
+    service_tier: str | None = None
+    user: str | None = None
+
+
+class ParsedEmbedding(Struct):
+    """A request understood."""
+
+    embed: EmbedRequest
+    base64: bool = False
+    tier: Tier = "fast"
+    user: str = ""
+
+
+def parse(body: dict[str, Any], request_id: str) -> ParsedEmbedding:
+    """Understand the client's object; raises `BadRequest` naming the field."""
+    asked = convert(body, EmbeddingBody)
+    embed = EmbedRequest(request_id, asked.model, _inputs(asked.input), asked.dimensions)
+    return ParsedEmbedding(embed, asked.encoding_format == "base64", tier_of(asked.service_tier), asked.user or "")
+
+
+class _Texts(Struct):
+    input: list[Annotated[str, Meta(min_length=1)]]
+
+
+class _TokenIds(Struct):
+    input: list[TokenId]
+
+
+class _TokenLists(Struct):
+    input: list[Annotated[list[TokenId], Meta(min_length=1)]]
+
+
+def _inputs(given: str | list[Any]) -> list[str] | list[list[int]]:
+    """Return one or many texts or lists of token ids as many, none of them empty."""
+    if isinstance(given, str):
+        if not given:
+            raise BadRequest("`input` is empty", param="input")
+        return [given]
+    if isinstance(given[0], str):
+        return convert({"input": given}, _Texts).input
+    if isinstance(given[0], list):
+        return convert({"input": given}, _TokenLists).input
+    return [convert({"input": given}, _TokenIds).input]
+
+
+def answer(parsed: ParsedEmbedding, made: Embeddings) -> bytes:
+    """Return the response: vectors as numbers, or as base64 of little-endian 32-bit floats."""
+    data = [
+        {"object": "embedding", "index": i, "embedding": _packed(vector) if parsed.base64 else vector}
+        for i, vector in enumerate(made.vectors)
+    ]
+    usage = {"prompt_tokens": made.usage.prompt_tokens, "total_tokens": made.usage.prompt_tokens}
+    return encode({"object": "list", "data": data, "model": parsed.embed.model, "usage": usage})
+
+
+def _packed(vector: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
