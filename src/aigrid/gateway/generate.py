@@ -141,7 +141,7 @@ class Answer:
         self._overhead_ns = self._engine_ns - self._begin_ns
         headers = [(b"content-type", encoder.content_type), *self._headers()]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
-        data = encoder.start()
+        data = encoder.start(self._usage)
         if data:
             await self.send({"type": "http.response.body", "body": data, "more_body": True})
 

@@ -153,7 +153,7 @@ class OpenAIEncoder:
             self._heads = [start + str(i).encode() for i in range(request.n)]
             self._close = b"}]" + (b',"usage":null' if self._usage else b"") + b"}\n\n"
 
-    def start(self) -> bytes:
+    def start(self, usage: Usage) -> bytes:
         """Return nothing: the first chunk opens the stream."""
         return b""
 

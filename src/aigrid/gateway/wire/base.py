@@ -28,8 +28,8 @@ class Encoder(Protocol):
 
     content_type: bytes
 
-    def start(self) -> bytes:
-        """Return the bytes before the first chunk (may be empty)."""
+    def start(self, usage: Usage) -> bytes:
+        """Return the bytes before the first chunk (may be empty); `usage` is what is known of the prompt by now."""
 
     def chunk(self, chunk: Chunk) -> bytes:
         """Return the bytes of one chunk (may be empty)."""

@@ -4,11 +4,11 @@ import base64
 import struct
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from aigrid.core.errors import BadRequest
 from aigrid.engines.base import Embeddings, EmbedRequest
-from aigrid.gateway.wire.answer import encode
 from aigrid.gateway.wire.base import convert, tier_of
 from aigrid.gateway.wire.sampling import Model
 from aigrid.ledger.base import Tier
@@ -32,7 +32,7 @@ class EmbeddingBody(Struct, kw_only=True):
 class ParsedEmbedding(Struct):
     """A request understood."""
 
-    embed: EmbedRequest
+    request: EmbedRequest
     base64: bool = False
     tier: Tier = "fast"
     user: str = ""
@@ -41,8 +41,8 @@ class ParsedEmbedding(Struct):
 def parse(body: dict[str, Any], request_id: str) -> ParsedEmbedding:
     """Understand the client's object; raises `BadRequest` naming the field."""
     asked = convert(body, EmbeddingBody)
-    embed = EmbedRequest(request_id, asked.model, _inputs(asked.input), asked.dimensions)
-    return ParsedEmbedding(embed, asked.encoding_format == "base64", tier_of(asked.service_tier), asked.user or "")
+    request = EmbedRequest(request_id, asked.model, _inputs(asked.input), asked.dimensions)
+    return ParsedEmbedding(request, asked.encoding_format == "base64", tier_of(asked.service_tier), asked.user or "")
 
 
 class _Texts(Struct):
@@ -70,14 +70,14 @@ def _inputs(given: str | list[Any]) -> list[str] | list[list[int]]:
     return [convert({"input": given}, _TokenIds).input]
 
 
-def answer(parsed: ParsedEmbedding, made: Embeddings) -> bytes:
+def encode(parsed: ParsedEmbedding, made: Embeddings) -> bytes:
     """Return the response: vectors as numbers, or as base64 of little-endian 32-bit floats."""
     data = [
         {"object": "embedding", "index": i, "embedding": _packed(vector) if parsed.base64 else vector}
         for i, vector in enumerate(made.vectors)
     ]
     usage = {"prompt_tokens": made.usage.prompt_tokens, "total_tokens": made.usage.prompt_tokens}
-    return encode({"object": "list", "data": data, "model": parsed.embed.model, "usage": usage})
+    return msgspec.json.encode({"object": "list", "data": data, "model": parsed.request.model, "usage": usage})
 
 
 def _packed(vector: list[float]) -> str:

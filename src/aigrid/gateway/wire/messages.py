@@ -7,7 +7,6 @@ from msgspec import Meta, Struct
 from aigrid.core.errors import AigridError, BadRequest
 from aigrid.engines.base import GenerateRequest, Grammar, Sampling
 from aigrid.gateway.wire import tools as chat_tools
-from aigrid.gateway.wire.answer import encode
 from aigrid.gateway.wire.base import Encoder, Parsed, Wire, convert, tier_of
 from aigrid.gateway.wire.grammar import check_schema, schema_grammar
 from aigrid.gateway.wire.messages_events import MessageEncoder, error_body
@@ -154,15 +153,10 @@ WIRE: Wire = _Messages()
 COUNT_PATH = "/v1/messages/count_tokens"
 
 
-def parse_count(body: dict[str, Any], request_id: str) -> GenerateRequest:
+def parse_count(body: dict[str, Any]) -> GenerateRequest:
     """Understand a request to count tokens; raises `BadRequest` naming the field."""
     refuse(body, _REFUSED)
-    return _request(convert(body, CountBody), request_id)
-
-
-def count_body(tokens: int) -> bytes:
-    """Return the answer to a request to count tokens."""
-    return encode({"input_tokens": tokens})
+    return _request(convert(body, CountBody), "")
 
 
 def _request(asked: CountBody, request_id: str) -> GenerateRequest:

@@ -49,17 +49,14 @@ class MessageEncoder:
         self._tool = -1
         self._text: list[str] = []
         self._finish = "stop"
-        self._begun = False
 
-    def start(self) -> bytes:
-        """Return nothing: the first chunk opens the stream, because it knows the prompt's tokens."""
-        return b""
+    def start(self, usage: Usage) -> bytes:
+        """Return the events that open the message."""
+        return _event("message_start", message=self._message(usage)) + _event("ping")
 
     def chunk(self, chunk: Chunk) -> bytes:
         """Return the events of one chunk."""
         events: list[bytes] = []
-        if not self._begun:
-            self._begin(chunk.usage or Usage(), events)
         for kind, text, source in answer.pieces(chunk.deltas):
             self._turn(kind, source, events)
             self._text.append(text)
@@ -79,8 +76,6 @@ class MessageEncoder:
     def finish(self, usage: Usage, settlement: Settlement) -> bytes:
         """Return the events that close the open block and the message."""
         events: list[bytes] = []
-        if not self._begun:
-            self._begin(usage, events)
         self._close(events)
         delta = {"stop_reason": _STOP[self._finish], "stop_sequence": None}
         cost = answer.cost_object(settlement)
@@ -114,11 +109,6 @@ class MessageEncoder:
             "stop_sequence": None,
             "usage": _usage(usage),
         }
-
-    def _begin(self, usage: Usage, events: list[bytes]) -> None:
-        self._begun = True
-        events.append(_event("message_start", message=self._message(usage)))
-        events.append(_event("ping"))
 
     def _turn(self, kind: answer.Kind, source: Delta | ToolCall, events: list[bytes]) -> None:
         """Open a block of `kind` where none is open: a new one for each tool call."""

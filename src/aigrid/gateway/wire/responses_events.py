@@ -27,7 +27,7 @@ class ResponseEncoder:
         self._finish = "stop"
         self._response = _response(request, asked, created, f"resp_{self._suffix}")
 
-    def start(self) -> bytes:
+    def start(self, usage: Usage) -> bytes:
         """Return the events that open the stream."""
         return self._state("created") + self._state("in_progress")
 
