@@ -6,7 +6,7 @@ much quicker than any of them. It answers `/v1/models`, `/v1/chat/completions`, 
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import msgspec
@@ -37,8 +37,8 @@ class EchoProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+
+        self.transport = cast(asyncio.Transport, transport)  # uvloop has transports of its own
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections import deque
 from types import TracebackType
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -37,14 +38,15 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._headed = False
         self.complete = False
+        self._keep = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     # asyncio's side
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+
+        self.transport = cast(asyncio.Transport, transport)  # uvloop has transports of its own
 
     def data_received(self, data: bytes) -> None:
         """Parse, wake the reader."""
@@ -98,6 +100,7 @@ class Connection(asyncio.Protocol):
         """Note the end of the exchange (an informational 1xx response is not one)."""
         if self.status >= 200:
             self.complete = True
+            self._keep = self._parser.should_keep_alive()
 
     # the reader's side
     def _wake(self) -> None:
@@ -160,7 +163,7 @@ class Connection(asyncio.Protocol):
 
     def reusable(self) -> bool:
         """Say whether another exchange may go over this connection."""
-        return self.complete and not self.closed and self._parser.should_keep_alive() and self._error is None
+        return self.complete and self._keep and not self.closed and self._error is None
 
     def close(self) -> None:
         """Drop the connection, at once."""

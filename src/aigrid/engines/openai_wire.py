@@ -85,13 +85,18 @@ class Tally:
     """Counts one answer and judges what the upstream says of it."""
 
     def __init__(self, request: GenerateRequest) -> None:
-        texts = list(text_of(request.messages)) if request.messages else [request.prompt or ""]
-        self.prompt = sum(estimate_tokens(text) if isinstance(text, str) else len(text) for text in texts)
-        self._bound = byte_bound(request)
+        self._request = request
         self._asked = request.max_tokens * request.n
         self._streamed = request.stream
         self._most = 8
         self.tokens = 0
+
+    @property
+    def prompt(self) -> int:
+        """The prompt's tokens, estimated."""
+        request = self._request
+        texts = list(text_of(request.messages)) if request.messages else [request.prompt or ""]
+        return sum(estimate_tokens(text) if isinstance(text, str) else len(text) for text in texts)
 
     def add(self, delta: Delta) -> None:
         """Count a delta: one token for a streamed piece (OpenAI servers send token by token), else an estimate."""
@@ -115,7 +120,7 @@ class Tally:
             prompt, completion = said.prompt_tokens, said.completion_tokens
             least = self.tokens if self._streamed else min(1, self.tokens)
             most = max(least, min(self._asked, self._most))
-            if 0 < prompt <= self._bound and least <= completion <= most:
+            if 0 < prompt <= byte_bound(self._request) and least <= completion <= most:
                 cached = (said.prompt_tokens_details or _Details()).cached_tokens or 0
                 reasoning = (said.completion_tokens_details or _Details()).reasoning_tokens or 0
                 return Usage(prompt, completion, min(reasoning, completion), min(cached, prompt), "upstream")

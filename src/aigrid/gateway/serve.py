@@ -71,7 +71,7 @@ async def serve(config: Config) -> None:
     gateway = Gateway(config, ledger, engines)
     settings = uvicorn.Config(
         gateway, host=config.gateway.host, port=config.gateway.port, loop="uvloop", http="httptools", ws="none",
-        lifespan="off", access_log=False, log_level="warning", server_header=False, backlog=4096,
+        lifespan="off", access_log=False, proxy_headers=False, log_level="warning", server_header=False, backlog=4096,
         timeout_keep_alive=75, timeout_graceful_shutdown=5,
     )  # fmt: skip
     server = _Server(settings, gateway)
