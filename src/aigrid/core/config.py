@@ -3,6 +3,8 @@
 The file is `$AIGRID_CONFIG`, else `./aigrid.toml`, else `$AIGRID_HOME/aigrid.toml`. A scalar setting
 `[section] key` is overridden by `AIGRID_SECTION_KEY`. Unknown keys are errors that suggest the nearest known one.
 The descriptions below are the reference page: `docs/reference/settings.md` is made from them.
+
+`aigrid up` decides once and hands its children the result whole, as JSON in `AIGRID_EFFECTIVE`.
 """
 
 import difflib
@@ -144,6 +146,10 @@ TABLES: dict[str, type[_Section]] = {
 }
 
 
+EFFECTIVE = "AIGRID_EFFECTIVE"
+"""The environment variable in which a parent hands its children the configuration, decided and checked."""
+
+
 def home() -> Path:
     """Return the folder that holds all state: `$AIGRID_HOME`, else the user's data directory. Made if missing."""
     base = os.environ.get("AIGRID_HOME")
@@ -176,6 +182,8 @@ def config_file(env: Mapping[str, str] = os.environ) -> Path:
 
 def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Config:
     """Read the configuration; raises `ConfigError` that names the key and suggests the nearest known one."""
+    if path is None and env.get(EFFECTIVE):
+        return msgspec.json.decode(env[EFFECTIVE], type=Config)
     path = path or config_file(env)
     data: dict[str, Any] = {}
     try:

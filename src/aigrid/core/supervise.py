@@ -156,7 +156,7 @@ class Supervisor:
         lines: deque[str] = deque(maxlen=1)
         pump = asyncio.create_task(self._pump(program.name, process, lines))
         try:
-            await _ended(process)
+            await ended(process)
         finally:
             await self._end(program, process)
             del self._running[program.name]
@@ -169,11 +169,11 @@ class Supervisor:
         if process.returncode is None:
             _signal_group(process.pid, signal.SIGTERM)
             try:
-                await asyncio.wait_for(_ended(process), program.stop_s)
+                await asyncio.wait_for(ended(process), program.stop_s)
             except TimeoutError:
                 self._on_event(f"the {program.name} did not stop within {program.stop_s:g} s; killing it")
         _signal_group(process.pid, signal.SIGKILL)
-        await _ended(process)
+        await ended(process)
 
     async def _pump(self, name: str, process: subprocess.Popen[bytes], lines: deque[str]) -> None:
         assert process.stdout is not None
@@ -200,7 +200,7 @@ class Supervisor:
             self._on_line(name, text)
 
 
-async def _ended(process: subprocess.Popen[bytes]) -> None:
+async def ended(process: subprocess.Popen[bytes]) -> None:
     """Return when the process has ended, whoever still holds its pipes; it is no zombie then."""
     if process.returncode is not None:
         return

@@ -1,0 +1,158 @@
+"""Talking to a gateway over HTTP as any client does: plain JSON, and one streamed chat answer."""
+
+import contextlib
+import http.client
+import json
+import ssl
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from aigrid.core.clock import mono_ns
+from aigrid.core.errors import AigridError, ConfigError, Unavailable, UpstreamError, UpstreamTimeout
+
+
+class RemoteError(AigridError):
+    """An error that the gateway answered with."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        error = body.get("error") if isinstance(body, dict) else None
+        error = error if isinstance(error, dict) else {}
+        message = error.get("message") or f"the gateway answered with HTTP status {status}"
+        super().__init__(str(message), param=error.get("param"), code=error.get("code"))
+        self.http_status = status
+
+
+class Answer(msgspec.Struct):
+    """A streamed answer as it was received. Times are nanoseconds since the request was sent."""
+
+    text: str = ""
+    model: str = ""
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    first_token_ns: int = 0
+    duration_ns: int = 0
+    cost_nusd: int | None = None
+    energy_mj: int | None = None
+    energy_source: str = ""
+    record: str = ""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens after the first one over the time they took."""
+        span = self.duration_ns - self.first_token_ns
+        return (self.completion_tokens - 1) * 1e9 / span if span > 0 and self.completion_tokens > 1 else 0.0
+
+
+class Gateway:
+    """A gateway at `url` (without `/v1`), spoken to with `key`. `timeout_s` is the longest silence."""
+
+    def __init__(self, url: str, key: str = "", timeout_s: float = 300.0) -> None:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"`{url}` is not the address of a gateway; write it like http://127.0.0.1:8470")
+        self.url = f"{parts.scheme}://{parts.netloc}"
+        self._host = parts.hostname
+        self._port = parts.port
+        self._tls = parts.scheme == "https"
+        self._base = parts.path.rstrip("/").removesuffix("/v1")
+        self._key = key
+        self._timeout_s = timeout_s
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Return status and decoded JSON body (the text, where it is none)."""
+        with self._send("GET", path) as response:
+            data = response.read()
+        try:
+            return response.status, json.loads(data)
+        except ValueError:
+            return response.status, data.decode(errors="replace")
+
+    def models(self) -> list[str]:
+        """Return the ids of the models that the gateway serves."""
+        status, body = self.get("/v1/models")
+        if status != 200:
+            raise RemoteError(status, body)
+        return [model["id"] for model in body.get("data", [])]
+
+    def chat(self, body: dict[str, Any], answer: Answer) -> Iterator[str]:
+        """Stream a chat answer: yields pieces of text, and fills `answer` as it goes."""
+        began = mono_ns()
+        body = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        with self._send("POST", "/v1/chat/completions", msgspec.json.encode(body)) as response:
+            if response.status != 200:
+                raise RemoteError(response.status, _json(response.read()))
+            for frame in _frames(response):
+                if "error" in frame:
+                    raise RemoteError(200, frame)
+                piece = _piece(frame, answer)
+                if piece and not answer.first_token_ns:
+                    answer.first_token_ns = mono_ns() - began
+                answer.text += piece
+                answer.duration_ns = mono_ns() - began
+                if piece:
+                    yield piece
+
+    @contextlib.contextmanager
+    def _send(self, method: str, path: str, body: bytes | None = None) -> Iterator[http.client.HTTPResponse]:
+        connection: http.client.HTTPConnection
+        if self._tls:
+            context = ssl.create_default_context()
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=context)
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        headers = {"content-type": "application/json"} if body is not None else {}
+        if self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        try:
+            connection.request(method, self._base + path, body, headers)
+            with connection.getresponse() as response:
+                yield response
+        except TimeoutError:
+            raise UpstreamTimeout(f"{self.url} was silent for {self._timeout_s:g} s") from None
+        except ConnectionRefusedError:
+            raise Unavailable(
+                f"nothing answers at {self.url}; start the factory with `aigrid up`, or name another with --url"
+            ) from None
+        except (http.client.HTTPException, OSError) as error:
+            raise UpstreamError(f"lost the connection to {self.url}: {error or type(error).__name__}") from None
+        finally:
+            connection.close()
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def _frames(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+    for line in response:
+        if line.startswith(b"data: ") and (data := line[6:].strip()) != b"[DONE]":
+            frame = _json(data)
+            if isinstance(frame, dict):
+                yield frame
+
+
+def _piece(frame: dict[str, Any], answer: Answer) -> str:
+    """Take what a frame says about the answer; returns its text."""
+    answer.model = frame.get("model") or answer.model
+    usage = frame.get("usage") or {}
+    answer.prompt_tokens = usage.get("prompt_tokens", answer.prompt_tokens)
+    answer.completion_tokens = usage.get("completion_tokens", answer.completion_tokens)
+    details = usage.get("prompt_tokens_details") or {}
+    answer.cached_tokens = details.get("cached_tokens") or answer.cached_tokens
+    if cost := frame.get("aigrid"):
+        answer.cost_nusd = cost.get("cost_nusd")
+        answer.energy_mj = cost.get("energy_mj")
+        answer.energy_source = cost.get("energy_source") or ""
+        answer.record = cost.get("record") or ""
+    for choice in frame.get("choices") or ():
+        answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
+        return (choice.get("delta") or {}).get("content") or ""
+    return ""

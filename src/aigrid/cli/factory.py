@@ -1,0 +1,121 @@
+"""The factory in AIGRID_HOME: one at a time, and where it can be reached. Also the command line's own key."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from aigrid.cli.client import Gateway
+from aigrid.core.config import home, load
+from aigrid.core.errors import ConfigError, Conflict
+from aigrid.ledger.base import Key, Ledger
+
+CLI_KEY_NAME = "aigrid command line"
+TENANT = "default"
+
+
+class Running(msgspec.Struct):
+    """A factory that runs: its process and addresses (`console` is empty without one)."""
+
+    pid: int
+    api: str
+    console: str = ""
+
+
+def writable_home() -> Path:
+    """Return the state folder; raises `ConfigError` where it cannot be written."""
+    path = home()
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write to {path}; set AIGRID_HOME to a folder you can write")
+    return path
+
+
+@contextlib.contextmanager
+def claim() -> Iterator[Path]:
+    """Hold AIGRID_HOME for this process and yield its file of addresses; raises `Conflict` where another has it."""
+    path = writable_home() / "factory.lock"
+    try:
+        lock = open(path, "a+b")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}; set AIGRID_HOME to a folder you can write") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            there = running()
+            where = f" (process {there.pid}, {there.api})" if there else ""
+            raise Conflict(
+                f"a factory already runs in {path.parent}{where}; stop it, or set AIGRID_HOME to another folder"
+            ) from None
+        addresses = path.with_name("factory.json")
+        try:
+            yield addresses
+        finally:
+            addresses.unlink(missing_ok=True)
+
+
+def running() -> Running | None:
+    """Return the factory that runs in AIGRID_HOME, or None."""
+    try:
+        found = msgspec.json.decode((home() / "factory.json").read_bytes(), type=Running)
+        os.kill(found.pid, 0)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found
+
+
+def announce(addresses: Path, api: str, console: str) -> None:
+    """Write where this process's factory can be reached."""
+    addresses.write_bytes(msgspec.json.encode(Running(os.getpid(), api, console)))
+
+
+def http_url(host: str, port: int) -> str:
+    """Return the address at which this machine reaches a server that listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def gateway(url: str = "", key: str = "") -> Gateway:
+    """Return the gateway named, else the one that runs in AIGRID_HOME, else where the settings say one would."""
+    key = key or os.environ.get("AIGRID_KEY", "") or saved_key()
+    if not (url := url or os.environ.get("AIGRID_URL", "")):
+        there = running()
+        config = load().gateway
+        url = there.api if there else http_url(config.host, config.port)
+    return Gateway(url, key)
+
+
+def saved_key() -> str:
+    """Return the command line's key for the factory in AIGRID_HOME; empty before the first `aigrid up`."""
+    try:
+        return (home() / "cli.key").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _save_key(secret: str) -> None:
+    path = home() / "cli.key"
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secret + "\n")
+
+
+async def ensure_key(ledger: Ledger) -> str:
+    """Return the command line's key, made (mode 0600) where there is none or it was revoked."""
+    secret = saved_key()
+    if secret and await ledger.lookup(secret):
+        return secret
+    _, secret = await ledger.create_key(TENANT, name=CLI_KEY_NAME)
+    _save_key(secret)
+    return secret
+
+
+async def first_key(ledger: Ledger) -> tuple[Key, str] | None:
+    """Make and return a first inference key, with its secret; None where somebody has one already."""
+    keys = await ledger.keys(include_revoked=True)
+    if any(key.scope == "inference" and key.name != CLI_KEY_NAME for key in keys):
+        return None
+    return await ledger.create_key(TENANT, name="first key")
