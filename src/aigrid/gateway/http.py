@@ -16,6 +16,9 @@ Header = tuple[bytes, bytes]
 JSON = (b"content-type", b"application/json")
 SSE = (b"content-type", b"text/event-stream; charset=utf-8")
 
+MAX_DEPTH = 128
+"""How deep a request body may nest."""
+
 _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder(dict[str, Any])
 
@@ -95,11 +98,31 @@ class Request:
 def decode_object(body: bytes) -> dict[str, Any]:
     """Parse a JSON object; raises `BadRequest` that says what is wrong and where."""
     try:
-        return _decode.decode(body)
-    except msgspec.ValidationError:
+        value = _decode.decode(body)
+    except msgspec.ValidationError as error:
+        if "out of range" in str(error):
+            raise BadRequest("the request body has a number that is out of range", code="invalid_json") from None
         raise BadRequest("the request body must be a JSON object") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the request body is not valid JSON: {error}", code="invalid_json") from None
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _refuse_deep(value)
+    return value
+
+
+def _refuse_deep(value: dict[str, Any]) -> None:
+    """Raise `BadRequest` where values nest so deep that encoding them again would fail."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for holder in level
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return
+    raise BadRequest(f"the request body is nested more than {MAX_DEPTH} deep", code="invalid_json")
 
 
 class Response:

@@ -1,0 +1,163 @@
+"""The published description of the API, made from the types that check requests."""
+
+import functools
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from aigrid import __version__
+from aigrid.gateway import openapi_shapes as shapes
+from aigrid.gateway.wire.chat import ChatBody
+from aigrid.gateway.wire.completions import CompletionBody
+from aigrid.gateway.wire.embeddings import EmbeddingBody
+from aigrid.gateway.wire.messages import CountBody, MessageBody
+from aigrid.gateway.wire.responses import ResponseBody
+
+_FAILURES = {
+    400: "The request is malformed or asks for what cannot be; `param` names the field.",
+    401: "No API key, or one that is unknown or revoked.",
+    403: "The key may not do this.",
+    404: "The model, or the path, does not exist here.",
+    405: "The path exists, the method does not.",
+    413: "The request body is too large.",
+    429: "A rate limit, a budget or the queue is full; `Retry-After` says when to try again.",
+    500: "A defect of the gateway.",
+    502: "The engine failed.",
+    503: "The engine or the ledger is down or starting.",
+    504: "The engine did not answer in time.",
+}
+_READS = (401, 403, 404, 405, 500)
+
+
+class _Post(Struct):
+    """An endpoint that takes a JSON body."""
+
+    path: str
+    summary: str
+    body: type[Struct]
+    answer: type[Struct]
+    streams: bool = True
+    error: type[Struct] = shapes.Error
+
+
+class _Get(Struct):
+    """An endpoint that only reads."""
+
+    path: str
+    summary: str
+    answer: type[Struct]
+    public: bool = False
+    failures: tuple[int, ...] = _READS
+
+
+_POSTS = [
+    _Post("/v1/chat/completions", "Chat", ChatBody, shapes.ChatCompletion),
+    _Post("/v1/completions", "Complete a text", CompletionBody, shapes.Completion),
+    _Post("/v1/responses", "Chat, in the shape of Responses", ResponseBody, shapes.ResponseObject),
+    _Post("/v1/messages", "Chat, in Anthropic's shape", MessageBody, shapes.MessageObject, True, shapes.AnthropicError),
+    _Post("/v1/messages/count_tokens", "Count tokens", CountBody, shapes.TokenCount, False, shapes.AnthropicError),
+    _Post("/v1/embeddings", "Embed texts", EmbeddingBody, shapes.EmbeddingList, False),
+]
+_GETS = [
+    _Get("/v1/models", "List models", shapes.ModelList),
+    _Get("/v1/models/{model}", "Describe a model", shapes.Model),
+    _Get("/health/live", "Is the process alive?", shapes.Live, True, (405, 500)),
+    _Get("/health/ready", "Can it answer requests?", shapes.Ready, True, (405, 500)),
+    _Get("/", "Where to look next", shapes.About, True, (405, 500)),
+]
+
+
+@functools.cache
+def document() -> bytes:
+    """Return the OpenAPI 3.1 document as JSON."""
+    return msgspec.json.encode(_document())
+
+
+def _document() -> dict[str, Any]:
+    types = [t for post in _POSTS for t in (post.body, post.answer, post.error)] + [get.answer for get in _GETS]
+    types = list(dict.fromkeys(types))
+    references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    refer = dict(zip(types, references, strict=True))
+    paths = {post.path: {"post": _post(post, refer)} for post in _POSTS}
+    paths |= {get.path: {"get": _get(get, refer)} for get in _GETS}
+    paths["/health/ready"]["get"]["responses"]["503"] = _answer("Not now.", refer[shapes.Ready])
+    paths["/metrics"] = {"get": _text("Measurements for Prometheus", "text/plain")}
+    paths["/openapi.json"] = {"get": _text("This document", "application/json", {"type": "object"})}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "aigrid",
+            "version": __version__,
+            "description": "An AI factory's door: OpenAI's and Anthropic's APIs in front of every engine.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+        },
+        "security": [{"bearer": []}, {"apiKey": []}],
+    }
+
+
+def _post(post: _Post, refer: dict[type, dict[str, Any]]) -> dict[str, Any]:
+    good = _answer("The answer.", refer[post.answer])
+    if post.streams:
+        good["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        good["description"] = "The answer: one object, or events where `stream` is true."
+    good["headers"] = {
+        name: {"description": text, "schema": {"type": "string"}}
+        for name, text in {
+            "x-request-id": "The request's id, also on the ledger.",
+            "x-aigrid-cost-nusd": "What it cost, in nano-dollars; not on streams, which say it in their last event.",
+            "x-aigrid-energy-mj": "Energy attributed to it, in millijoules.",
+            "x-aigrid-energy-source": "How energy was measured.",
+            "x-aigrid-gateway-us": "The gateway's own share of the latency, in microseconds.",
+        }.items()
+    }
+    failures = {str(status): _answer(text, refer[post.error]) for status, text in _FAILURES.items()}
+    failures["429"]["headers"] = {"retry-after": {"description": "In seconds.", "schema": {"type": "integer"}}}
+    return {
+        "summary": post.summary,
+        "operationId": _name("post", post.path),
+        "requestBody": {"required": True, "content": {"application/json": {"schema": refer[post.body]}}},
+        "responses": {"200": good, **failures},
+    }
+
+
+def _get(get: _Get, refer: dict[type, dict[str, Any]]) -> dict[str, Any]:
+    failures = {str(status): _answer(_FAILURES[status], refer[shapes.Error]) for status in get.failures}
+    operation: dict[str, Any] = {
+        "summary": get.summary,
+        "operationId": _name("get", get.path),
+        "responses": {"200": _answer("The answer.", refer[get.answer]), **failures},
+    }
+    if "{model}" in get.path:
+        name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        operation["parameters"] = [name]
+    if get.public:
+        operation["security"] = []
+    return operation
+
+
+def _text(summary: str, media: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    content = {media: {"schema": schema or {"type": "string"}}}
+    return {
+        "summary": summary,
+        "operationId": _name("get", summary),
+        "security": [],
+        "responses": {"200": {"description": summary, "content": content}},
+    }
+
+
+def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _name(method: str, path: str) -> str:
+    words = "".join(c if c.isalnum() else " " for c in path).split()
+    return "_".join([method, *(word.lower() for word in words)])
