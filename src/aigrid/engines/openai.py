@@ -155,7 +155,7 @@ class OpenAIEngine:
             for delta in deltas:
                 delta.tokens = 0
             deltas[0].tokens = usage.completion_tokens
-        return Chunk(deltas, usage, raw=data)
+        return Chunk(deltas, usage, raw=data if usage.source == "upstream" else None)
 
     async def _frames(self, connection: Connection, tally: Tally) -> AsyncGenerator[Chunk, None]:
         rest = b""
