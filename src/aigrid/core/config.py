@@ -207,7 +207,8 @@ def _refuse_unknown(data: dict[str, Any], where: str) -> None:
         if isinstance(data.get(name), dict):
             _check_keys(data[name], list(section.__struct_fields__), f"{name}.", where)
     for name, table in TABLES.items():
-        for entry in data.get(name) or []:
+        entries = data.get(name)
+        for entry in entries if isinstance(entries, list) else []:
             if isinstance(entry, dict):
                 _check_keys(entry, list(table.__struct_fields__), f"{name}.", where)
 
@@ -227,7 +228,9 @@ def _overlay(data: dict[str, Any], env: Mapping[str, str]) -> None:
             if variable.startswith(prefix):
                 key = variable[len(prefix) :].lower()
                 _check_keys({key: value}, list(section.__struct_fields__), f"{name}.", f"the environment ({variable})")
-                data.setdefault(name, {})[key] = value
+                section_data = data.setdefault(name, {})
+                if isinstance(section_data, dict):
+                    section_data[key] = value
 
 
 def describe(section: type[_Section]) -> list[tuple[str, str, str, str]]:
