@@ -52,6 +52,7 @@ def admin_routes(gateway: AdminGateway) -> dict[tuple[str, str], AdminHandler]:
         ("GET", "/admin/engines"): reads(usage.engines),
         ("GET", "/admin/prices"): reads(usage.prices),
         ("GET", "/admin/records"): reads(records.list),
+        ("GET", "/admin/totals"): reads(records.totals),
         ("GET", "/admin/records.csv"): reads(records.csv),
         ("GET", "/admin/records/*"): reads(records.show),
         ("GET", "/admin/keys"): reads(keys.list),

@@ -11,10 +11,13 @@ from aigrid.core.clock import iso
 from aigrid.core.errors import NotFound
 from aigrid.gateway.admin_access import AdminGateway
 from aigrid.gateway.admin_query import FILTERS, Query
+from aigrid.gateway.admin_usage import sum_view
 from aigrid.gateway.http import Header, Request, Response, Send
-from aigrid.ledger.base import Filter, Record
+from aigrid.ledger.base import Filter, Record, Sum
 
 CSV_COLUMNS = (*Record.__struct_fields__, "created", "settled")
+MAX_SUMMED = 20_000
+_SUMMED = tuple(field for field in Sum.__struct_fields__ if field not in {"name", "requests"})
 CSV_HEADERS: tuple[Header, ...] = (
     (b"content-type", b"text/csv; charset=utf-8"),
     (b"content-disposition", b'attachment; filename="aigrid-records.csv"'),
@@ -59,6 +62,13 @@ def record_row(record: Record) -> list[Any]:
     return [*msgspec.structs.astuple(record), iso(record.created_ns), iso(record.settled_ns)]
 
 
+def add_record(total: Sum, record: Record) -> None:
+    """Add one record to a sum."""
+    total.requests += 1
+    for field in _SUMMED:
+        setattr(total, field, getattr(total, field) + getattr(record, field))
+
+
 class Records:
     """Handlers for single records."""
 
@@ -82,6 +92,18 @@ class Records:
                 f"the ledger has no record `{record_id[:80]}` (a request appears once it is settled)", param="id"
             )
         return Response.of(record)
+
+    async def totals(self, request: Request) -> Response:
+        """GET /admin/totals: sums over all matching records, or over the newest 20,000 where there are more."""
+        where = Query(request, FILTERS).filter()
+        total = Sum()
+        async for page in self._gateway.ledger.export(where):
+            for record in page:
+                add_record(total, record)
+            if total.requests >= MAX_SUMMED:
+                break
+        complete = total.requests < MAX_SUMMED
+        return Response.of({"totals": sum_view(total), "complete": complete})
 
     async def csv(self, request: Request) -> StreamResponse:
         """GET /admin/records.csv: all matching records, streamed."""

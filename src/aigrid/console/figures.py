@@ -1,0 +1,118 @@
+"""Numbers as people read them: three significant digits, SI prefixes, always a unit."""
+
+from datetime import UTC, datetime
+
+from aigrid.core.clock import SECOND
+
+NBSP = "\u202f"
+"""A narrow no-break space: between a number and its unit."""
+
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+
+
+def digits(value: float, significant: int = 3) -> str:
+    """Return a number of at least 1 (or 0) with so many significant digits; never an exponent."""
+    size = abs(value)
+    decimals = significant - 1 if size < 10 else significant - 2 if size < 100 else significant - 3
+    return f"{value:,.{max(0, decimals)}f}"
+
+
+def si(value: float, unit: str) -> str:
+    """Return `value` with an SI prefix and its unit: `1.24 M tok/h`, `830 mJ`."""
+    if value == 0:
+        return f"0{NBSP}{unit}"
+    scale, prefix = next((pair for pair in _PREFIXES if abs(value) >= pair[0] * 0.9995), _PREFIXES[-1])
+    return f"{digits(value / scale)}{NBSP}{prefix}{unit}"
+
+
+def count(value: int) -> str:
+    """Return a whole number: with separators below a hundred thousand, with a prefix above."""
+    return f"{value:,}" if abs(value) < 100_000 else si(value, "").rstrip(NBSP)
+
+
+def tokens_per_hour(value: float) -> str:
+    """Return a rate of tokens, whole below 1,000."""
+    return f"{round(value)}{NBSP}tok/h" if value < 1000 else si(value, "tok/h")
+
+
+def joules(mj: int | float | None) -> str:
+    """Return millijoules as J, with a prefix; a dash where there is nothing to show."""
+    return "–" if mj is None else si(mj / 1000, "J")
+
+
+def joules_per_token(mj_per_token: float | None) -> str:
+    """Return energy per token; a dash where there were no tokens."""
+    return "–" if mj_per_token is None else si(mj_per_token / 1000, "J/token")
+
+
+def dollars(nusd: int | None) -> str:
+    """Return nano-dollars as $: cents where it is a dollar or more, else two significant digits, exact in sign."""
+    if nusd is None:
+        return "–"
+    sign = "−" if nusd < 0 else ""
+    value = abs(nusd) / 1_000_000_000
+    if value == 0:
+        return "$0"
+    if value >= 100_000:
+        return f"{sign}${si(value, '').rstrip(NBSP)}"
+    if value >= 0.995:
+        return f"{sign}${value:,.2f}"
+    places = 2
+    while places < 9 and round(value, places) < 9.5 * 10**-places:
+        places += 1
+    return f"{sign}${value:.{places}f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """Return a share; a dash where there is no whole."""
+    return "–" if not whole else f"{100 * part / whole:.0f}{NBSP}%"
+
+
+def duration(ns: int | None) -> str:
+    """Return a length of time: `830 ms`, `2.4 s`, `3 min 20 s`, `5 h 12 min`."""
+    if ns is None:
+        return "–"
+    seconds = ns / SECOND
+    if seconds < 0.9995:
+        return f"{digits(seconds * 1000) if seconds < 0.1 else round(seconds * 1000)}{NBSP}ms"
+    if seconds < 60:
+        return f"{seconds:.1f}{NBSP}s"
+    whole = int(seconds)
+    for size, unit, rest, rest_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size}{NBSP}{unit} {whole % size // rest}{NBSP}{rest_unit}"
+    return f"{whole}{NBSP}s"
+
+
+def moment(ns: int, now_ns: int | None = None) -> str:
+    """Return a time of day in UTC, with its date when that is not the date of `now_ns`."""
+    at = datetime.fromtimestamp(ns / SECOND, UTC)
+    if now_ns is not None and datetime.fromtimestamp(now_ns / SECOND, UTC).date() == at.date():
+        return f"{at:%H:%M:%S}"
+    return f"{at:%Y-%m-%d %H:%M}"
+
+
+_SOURCES = {
+    "nvml": "measured by the GPU's counter (NVML)",
+    "rapl": "measured by the processor's counter (RAPL)",
+    "hwmon": "measured by a power sensor (hwmon)",
+    "estimate": "estimated from load",
+    "upstream": "used by an upstream server, not measured here",
+}
+
+
+def energy_source(source: str) -> str:
+    """Return in words how energy was measured, from a source like `nvml+estimate`."""
+    if source == "mixed":
+        return "measured and estimated in turns"
+    return " and ".join(_SOURCES.get(part, part) for part in source.split("+")) if source else "not measured yet"
+
+
+def energy_word(source: str) -> str:
+    """Return the same in one word."""
+    return "estimated" if source == "mixed" or "estimate" in source else "measured" if source else ""
+
+
+def per_mtok(nusd: int, tokens: int) -> str:
+    """Return money per million tokens."""
+    return f"{dollars(nusd * 1_000_000 // tokens)} per M tokens" if tokens else "–"

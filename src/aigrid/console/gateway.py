@@ -1,0 +1,132 @@
+"""The gateway as the console sees it: HTTP, one key, and plain words when something is wrong."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+_decode = msgspec.json.decode
+
+
+class GatewayAway(Exception):
+    """The gateway does not answer; it may come back."""
+
+
+class GatewayRefused(Exception):
+    """The gateway answered with an error, whose words are meant for the user."""
+
+    def __init__(self, status: int, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+
+
+class Gateway:
+    """Calls the gateway with one admin key, or with none where it asks for none."""
+
+    def __init__(self, http: aiohttp.ClientSession, base: str, key: str | None = None) -> None:
+        self._http = http
+        self.base = base
+        self._key = key
+        self.needs_key = False
+        """Whether the gateway asked for a key that we do not have."""
+
+    def _headers(self, key: str | None) -> dict[str, str]:
+        return {"authorization": f"Bearer {key}"} if key else {}
+
+    async def get(self, path: str, params: Mapping[str, str | int | None] | None = None) -> Any:
+        """Return the JSON at `path`; parameters that are None are left out.
+
+        Raises `GatewayAway` and `GatewayRefused`, as all calls here do.
+        """
+        return await self._call("GET", path, params={k: str(v) for k, v in (params or {}).items() if v is not None})
+
+    async def post(self, path: str, body: Any) -> Any:
+        """Send JSON and return the answer."""
+        return await self._call("POST", path, json=body)
+
+    async def put(self, path: str, body: Any) -> Any:
+        """Send JSON in place of what is at `path` and return the answer."""
+        return await self._call("PUT", path, json=body)
+
+    async def delete(self, path: str) -> Any:
+        """Delete what is at `path` and return the answer."""
+        return await self._call("DELETE", path)
+
+    async def _call(self, method: str, path: str, *, key: str | None = None, **options: Any) -> Any:
+        try:
+            async with self._http.request(
+                method, self.base + path, headers=self._headers(key or self._key), **options
+            ) as answer:
+                body = await answer.read()
+                if answer.status == 401 and not (key or self._key):
+                    self.needs_key = True
+                if answer.status >= 400:
+                    raise _refusal(answer.status, body)
+                return _decode(body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise GatewayAway(str(error) or type(error).__name__) from error
+        except msgspec.DecodeError as error:
+            raise GatewayRefused(
+                502, f"{self.base} answered something that is not JSON: is it an aigrid gateway?"
+            ) from error
+
+    async def models(self, key: str) -> list[str]:
+        """Return the ids of the models that `key` may use."""
+        answer = await self._call("GET", "/v1/models", key=key)
+        return [model["id"] for model in answer["data"]]
+
+    async def csv(self, query: str) -> AsyncIterator[bytes]:
+        """Iterate over the ledger's CSV for a query string; raises before the first part."""
+        try:
+            async with self._http.get(
+                f"{self.base}/admin/records.csv?{query}",
+                headers=self._headers(self._key),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60),
+            ) as answer:
+                if answer.status >= 400:
+                    raise _refusal(answer.status, await answer.read())
+                async for part in answer.content.iter_any():
+                    yield part
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise GatewayAway(str(error) or type(error).__name__) from error
+
+    async def chat(self, key: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Stream a chat completion: first `{"request_id": …}`, then each chunk. Closing it stops the answer."""
+        try:
+            async with self._http.post(
+                f"{self.base}/v1/chat/completions",
+                json={**body, "stream": True, "stream_options": {"include_usage": True}},
+                headers=self._headers(key),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300),
+            ) as answer:
+                if answer.status >= 400:
+                    raise _refusal(answer.status, await answer.read())
+                yield {"request_id": answer.headers.get("x-aigrid-request-id", "")}
+                async for line in answer.content:
+                    data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
+                    if data == b"[DONE]":
+                        return
+                    if data:
+                        chunk: dict[str, Any] = _decode(data)
+                        if "error" in chunk:
+                            raise _refusal(502, data)
+                        yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise GatewayAway(str(error) or type(error).__name__) from error
+
+
+def segment(text: str) -> str:
+    """Return text as one segment of a path."""
+    return quote(text, safe="")
+
+
+def _refusal(status: int, body: bytes) -> GatewayRefused:
+    try:
+        error = _decode(body)["error"]
+        return GatewayRefused(status, str(error["message"]), error.get("param"))
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return GatewayRefused(status, f"the gateway answered with status {status}")
