@@ -1,0 +1,290 @@
+"""The book: what every tenant and key has spent, holds and may still use, in memory.
+
+Pure and synchronous: a hold is admitted in one step that nothing can come between, so concurrent requests cannot
+overspend: in every window `spent + held + new <= limit`, for the key and for its tenant. A hold counts in the
+window in which it settles: what is held over midnight is taken from the new day's budget.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+from aigrid.core.clock import DAY, SECOND, day_start, month_start
+from aigrid.core.errors import BudgetExceeded, RateLimited, Unauthorized
+from aigrid.ledger.base import Key, Limits, Order
+from aigrid.ledger.prices import Tariff, usd
+
+MINUTE = 60 * SECOND
+_WINDOWS_KEPT = 4
+
+
+class Window:
+    """Money spent in the calendar window that contains now.
+
+    The clock may step either way: windows seen a moment ago are kept, so going back finds what was spent there.
+    """
+
+    __slots__ = ("_begin", "_others", "end", "spent", "start")
+
+    def __init__(self, begin: Callable[[int], int]) -> None:
+        self._begin = begin
+        self._others: dict[int, int] = {}
+        self.start = self.end = self.spent = 0
+
+    def at(self, now_ns: int) -> int:
+        """Return what was spent in the window of `now_ns`, in nano-dollars."""
+        if not self.start <= now_ns < self.end:
+            self._turn(now_ns)
+        return self.spent
+
+    def add(self, amount: int, now_ns: int) -> None:
+        """Spend in the window of `now_ns`."""
+        if not self.start <= now_ns < self.end:
+            self._turn(now_ns)
+        self.spent += amount
+
+    def _turn(self, now_ns: int) -> None:
+        if self.end:
+            self._others[self.start] = self.spent
+            if len(self._others) > _WINDOWS_KEPT:
+                del self._others[next(iter(self._others))]
+        self.start = self._begin(now_ns)
+        self.end = self._begin(self.start + (DAY if self._begin is day_start else 32 * DAY))
+        self.spent = self._others.pop(self.start, 0)
+
+
+class Rate:
+    """A bucket that holds one minute's allowance and drains evenly. Level is in units x nanoseconds of a minute."""
+
+    __slots__ = ("_at", "_level")
+
+    def __init__(self) -> None:
+        self._level = 0
+        self._at = 0
+
+    def wait_ns(self, units: int, limit: int, mono: int) -> int:
+        """Return how long until `units` fit, in nanoseconds; 0 is now."""
+        drained = (mono - self._at) * limit
+        self._level = self._level - drained if self._level > drained else 0
+        self._at = mono
+        over = self._level + (units - limit) * MINUTE
+        return -(-over // limit) if over > 0 and limit > 0 else MINUTE if over > 0 else 0
+
+    def add(self, units: int) -> None:
+        """Take `units` (negative gives back)."""
+        self._level = max(0, self._level + units * MINUTE)
+
+
+class Account:
+    """One key or tenant. `payer` of a key is its tenant."""
+
+    __slots__ = (
+        "budgets",
+        "day",
+        "held",
+        "label",
+        "limits",
+        "live",
+        "month",
+        "payer",
+        "requests",
+        "running",
+        "spent",
+        "tokens",
+    )
+
+    def __init__(self, label: str, limits: Limits, payer: "Account | None" = None) -> None:
+        self.label = label
+        self.payer = payer
+        self.live = True
+        self.spent = 0
+        self.held = 0
+        self.running = 0
+        self.day = Window(day_start)
+        self.month = Window(month_start)
+        self.requests = Rate()
+        self.tokens = Rate()
+        self.limit(limits)
+
+    def limit(self, limits: Limits) -> None:
+        """Put new limits in force; what is held stays held."""
+        self.limits = limits
+        wanted = [
+            ("total", limits.total_nusd, None),
+            ("day", limits.day_nusd, self.day),
+            ("month", limits.month_nusd, self.month),
+        ]
+        self.budgets: list[tuple[str, int, Window | None]] = [(n, most, w) for n, most, w in wanted if most is not None]
+
+    def load(self, total: int, day: int, month: int, now_ns: int) -> None:
+        """Add what was spent until now, from the records."""
+        self.spent += total
+        self.day.add(day, now_ns)
+        self.month.add(month, now_ns)
+
+    def room(self, now_ns: int) -> tuple[int, str, int, int] | None:
+        """Return (money left, budget's name, limit, spent) of the tightest budget; None if there is none."""
+        tightest: tuple[int, str, int, int] | None = None
+        for name, most, window in self.budgets:
+            spent = self.spent if window is None else window.at(now_ns)
+            left = most - spent - self.held
+            if tightest is None or left < tightest[0]:
+                tightest = (left, name, most, spent)
+        return tightest
+
+
+class Book:
+    """All accounts."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, Account] = {}
+        self.tenants: dict[str, Account] = {}
+
+    def tenant(self, name: str, limits: Limits | None = None) -> Account:
+        """Return a tenant's account, made if new, with new limits if given."""
+        account = self.tenants.get(name)
+        if account is None:
+            account = self.tenants[name] = Account(f"tenant {name}", limits or Limits())
+        elif limits is not None and limits != account.limits:
+            account.limit(limits)
+        return account
+
+    def key(self, key: Key) -> Account:
+        """Return a key's account, made if new, with the key's limits and revocation in force."""
+        account = self.keys.get(key.id)
+        if account is None:
+            account = self.keys[key.id] = Account(f"key {key.id}", key.limits, self.tenant(key.tenant))
+        elif key.limits != account.limits:
+            account.limit(key.limits)
+        account.live = key.revoked_ns is None
+        return account
+
+    def load(
+        self, total: Mapping[tuple[str, str], int], day: Mapping[tuple[str, str], int],
+        month: Mapping[tuple[str, str], int], now_ns: int,
+    ) -> None:  # fmt: skip
+        """Take in what the records say was spent, by (tenant, key id); to be done once, on a new book."""
+        for owner, spent in total.items():
+            tenant = self.tenant(owner[0])
+            key = self.keys.get(owner[1])
+            if key is None:
+                key = self.keys[owner[1]] = Account(f"key {owner[1]}", Limits(), tenant)
+            for one in (key, tenant):
+                one.load(spent, day.get(owner, 0), month.get(owner, 0), now_ns)
+
+    def reserve(self, account: Account, order: Order, tariff: Tariff, now_ns: int, mono: int) -> tuple[int, int]:
+        """Hold money, tokens and a place for `order`; return (completion tokens granted, nano-dollars held).
+
+        Raises `Unauthorized`, `RateLimited` or `BudgetExceeded`, and then nothing has changed.
+        """
+        payer = account.payer
+        assert payer is not None
+        if not account.live:
+            raise Unauthorized(f"{account.label} was revoked; use another key")
+        completion = order.completion_bound
+        for one in (account, payer):
+            limits = one.limits
+            if limits.concurrency is not None and one.running >= limits.concurrency:
+                _too_many(one, limits.concurrency)
+            if limits.requests_per_minute is not None:
+                wait = one.requests.wait_ns(1, limits.requests_per_minute, mono)
+                if wait:
+                    _too_fast(one, "request", limits.requests_per_minute, wait)
+            if order.flexible and limits.tokens_per_minute is not None:
+                completion = cut(completion, limits.tokens_per_minute - order.prompt_bound, order.n)
+        amount = tariff.bound(order.prompt_bound, completion)
+        for one in (account, payer):
+            room = one.room(now_ns) if one.budgets else None
+            if room is not None and amount > room[0]:
+                fits = tariff.affordable(order.prompt_bound, room[0]) if order.flexible else -1
+                if fits < order.n:
+                    _too_dear(one, order, completion, tariff.bound(order.prompt_bound, completion), room)
+                completion = cut(completion, fits, order.n)
+                amount = tariff.bound(order.prompt_bound, completion)
+        units = order.prompt_bound + completion
+        for one in (account, payer):
+            limit = one.limits.tokens_per_minute
+            if limit is not None:
+                wait = one.tokens.wait_ns(units, limit, mono)
+                if wait:
+                    _too_many_tokens(one, units, limit, wait)
+        for one in (account, payer):
+            one.held += amount
+            one.running += 1
+            if one.limits.requests_per_minute is not None:
+                one.requests.add(1)
+            if one.limits.tokens_per_minute is not None:
+                one.tokens.add(units)
+        return completion, amount
+
+    def settle(self, account: Account, released: int, spent: int, now_ns: int) -> None:
+        """Turn `released` held nano-dollars into `spent` ones (at most as many); the rest is free again."""
+        assert 0 <= spent <= released <= account.held
+        payer = account.payer
+        assert payer is not None
+        for one in (account, payer):
+            one.held -= released
+            one.spent += spent
+            one.day.add(spent, now_ns)
+            one.month.add(spent, now_ns)
+
+    def leave(self, account: Account, reserved_tokens: int, used_tokens: int) -> None:
+        """Give back a request's place and the tokens that it reserved but did not use."""
+        payer = account.payer
+        assert payer is not None
+        for one in (account, payer):
+            one.running -= 1
+            if one.limits.tokens_per_minute is not None:
+                one.tokens.add(used_tokens - reserved_tokens)
+
+    def use(self, account: Account, tokens: int) -> None:
+        """Count tokens that were reserved by a request which has left already."""
+        for one in (account, account.payer):
+            if one is not None and one.limits.tokens_per_minute is not None:
+                one.tokens.add(tokens)
+
+
+def cut(completion: int, most: int, n: int) -> int:
+    """Return completion tokens cut to `most`: a multiple of `n`, and at least `n`."""
+    return completion if completion <= most else max(n, most // n * n)
+
+
+def _too_many(account: Account, limit: int) -> NoReturn:
+    raise RateLimited(
+        f"{account.label} has {account.running} requests running and its limit is {limit}; "
+        "wait for one to finish, or raise the concurrency limit",
+        retry_after=1.0,
+    )
+
+
+def _too_fast(account: Account, what: str, limit: int, wait_ns: int) -> NoReturn:
+    seconds = wait_ns / SECOND
+    raise RateLimited(
+        f"{account.label} is at its limit of {limit:,} {what}s per minute; "
+        f"try again in {seconds:.1f} s, or raise the limit",
+        retry_after=seconds,
+    )
+
+
+def _too_many_tokens(account: Account, units: int, limit: int, wait_ns: int) -> NoReturn:
+    if units > limit:
+        raise RateLimited(
+            f"this request may take {units:,} tokens, and the limit of {account.label} is {limit:,} tokens per minute; "
+            "lower max_tokens, shorten the prompt, or raise the limit",
+            param="max_tokens",
+        )
+    # What running requests reserved and do not use comes back when they end, often at once.
+    _too_fast(account, "token", limit, min(wait_ns, SECOND) if account.running else wait_ns)
+
+
+def _too_dear(
+    account: Account, order: Order, completion: int, amount: int, room: tuple[int, str, int, int]
+) -> NoReturn:
+    left, name, most, spent = room
+    budget = {"total": "budget", "day": "daily budget", "month": "monthly budget"}[name]
+    raise BudgetExceeded(
+        f"this request may cost up to {usd(amount)} "
+        f"({order.prompt_bound:,} prompt and {completion:,} completion tokens), but {account.label} has {usd(max(left, 0))} left of its {budget} of {usd(most)} "
+        f"({usd(spent)} spent, {usd(account.held)} held by running requests); "
+        f"lower max_tokens, wait for running requests to end, or raise the budget",
+        param="max_tokens",
+    )

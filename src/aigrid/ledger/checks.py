@@ -1,0 +1,74 @@
+"""The auditor: derives every balance again from the rows and says where two disagree."""
+
+from collections.abc import Sequence
+
+from aigrid.ledger.admin import Run
+from aigrid.ledger.schema import DIMENSIONS, METER_SUMS, SPANS, SUMS
+
+_SANE = (
+    ("more reasoning tokens than completion tokens", "reasoning_tokens > completion_tokens"),
+    ("more cached tokens than prompt tokens", "cached_tokens > prompt_tokens"),
+    ("more charged than was held", "revenue_nusd > held_nusd"),
+    (
+        "a negative amount",
+        "prompt_tokens < 0 OR cached_tokens < 0 OR completion_tokens < 0 OR reasoning_tokens < 0 OR revenue_nusd < 0 "
+        "OR upstream_nusd < 0 OR energy_mj < 0 OR energy_nusd < 0 OR hardware_nusd < 0",
+    ),
+)
+
+
+def check(run: Run) -> list[str]:
+    """Return each disagreement as a sentence; empty is good. Reads every row: seconds per million."""
+    return [
+        *_rollup(run, "usage", "settled_ns", DIMENSIONS, SUMS),
+        *_rollup(run, "meter", "at_ns", ("source",), METER_SUMS),
+        *_rows(run),
+        *meter(run),
+    ]
+
+
+def _rollup(run: Run, table: str, time: str, dimensions: Sequence[str], sums: Sequence[str]) -> list[str]:
+    found = []
+    names = ", ".join(dimensions)
+    added = ", ".join(f"SUM({name})" for name in sums)
+    for span in SPANS:
+        derived = (
+            f"SELECT {time} - {time} % {span}, {names}, COUNT(*), {added} FROM {table} "
+            f"GROUP BY {time} - {time} % {span}, {names}"
+        )
+        kept = f"SELECT start_ns, {names}, requests, {', '.join(sums)} FROM {table}_rollup WHERE span_ns = {span}"
+        for first, second, what in ((derived, kept, "rows"), (kept, derived, "the rollup")):
+            wrong = run(f"SELECT COUNT(*) FROM ({first} EXCEPT {second}) AS wrong", ())[0][0]
+            if wrong:
+                found.append(
+                    f"{table}: {wrong} sums over {span // 10**9} s that {what} have differ between rows and rollup"
+                )
+    return found
+
+
+def _rows(run: Run) -> list[str]:
+    found = []
+    for what, condition in _SANE:
+        wrong = run(f"SELECT COUNT(*) FROM usage WHERE {condition}", ())[0][0]
+        if wrong:
+            found.append(f"usage: {wrong} records have {what}")
+    return found
+
+
+def meter(run: Run) -> list[str]:
+    """Check that all energy and hardware cost that was metered stands on a record, is idle, or is on an open hold."""
+    found = []
+    for unit, name in (("mj", "mj"), ("energy_nusd", "energy_nusd"), ("hardware_nusd", "hardware_nusd")):
+        column = "energy_mj" if unit == "mj" else unit
+        total, idle = run(f"SELECT COALESCE(SUM(total_{name}), 0), COALESCE(SUM(idle_{name}), 0) FROM meter", ())[0]
+        used = run(f"SELECT COALESCE(SUM({column}), 0) FROM usage", ())[0][0]
+        open_ = run(
+            f"SELECT COALESCE(SUM(open_{name}), 0) FROM meter WHERE seq IN (SELECT MAX(seq) FROM meter GROUP BY owner)",
+            (),
+        )[0][0]
+        if total != used + idle + open_:
+            found.append(
+                f"meter: {column} totals {total}, but records have {used}, idle {idle} and open holds {open_}, "
+                f"{total - used - idle - open_:+} apart"
+            )
+    return found
