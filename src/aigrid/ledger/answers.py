@@ -45,7 +45,7 @@ class Answers(ABC):
         """Change the database in one transaction, after all that was settled; raises `LedgerUnavailable`."""
 
     @abstractmethod
-    def _held(self) -> tuple[int, int]:
+    async def _held(self) -> tuple[int, int]:
         """Return how many holds are open, and the nano-dollars that they hold."""
 
     def authenticate(self, secret: str) -> Key | None:
@@ -119,7 +119,7 @@ class Answers(ABC):
         (totals, groups), (idle, source) = await self._read(
             lambda run: (reports.sums(run, since_ns, until_ns), reports.idle(run, since_ns, until_ns))
         )
-        open_holds, held = self._held()
+        open_holds, held = await self._held()
         return Report(since_ns, until_ns or now_ns(), totals, groups, idle, source, open_holds, held)
 
     async def series(self, since_ns: int, until_ns: int, bucket_ns: int) -> list[Bucket]:

@@ -84,7 +84,7 @@ class Attribution:
         self._clear()
 
     def _clear(self) -> None:
-        self._source = ""
+        self._source = self._note = ""
         self._interval_ns = 0
         self._total = [0, 0, 0]
         self._idle = [0, 0, 0]
@@ -105,6 +105,7 @@ class Attribution:
         span = max(now - since, 1)
         idle_ns = min(max(idle_ns, 0), span) if holds else span
         self._source = sample.source if self._source in ("", sample.source) else "mixed"
+        self._note = self._note or sample.reason[:200]
         self._interval_ns += sample.interval_ns
         busy = [0, 0, 0]
         for i, total in enumerate((sample.energy_mj, energy, hardware)):
@@ -125,7 +126,7 @@ class Attribution:
     def row(self, at_ns: int) -> MeterRow:
         """Return the meter row of all intervals since the last one."""
         sums = [value for i in range(3) for value in (self._total[i], self._idle[i], self._open[i])]
-        row = MeterRow(new_id("mtr_"), self._owner, at_ns, self._interval_ns, self._source or "none", "", *sums)
+        row = MeterRow(new_id("mtr_"), self._owner, at_ns, self._interval_ns, self._source or "none", self._note, *sums)
         self._clear()
         return row
 

@@ -38,7 +38,6 @@ class Entry(NamedTuple):
     """What one slot said. `hold` is None where a power cut left it unreadable, `settlement` where there is none."""
 
     slot: int
-    settled: bool
     amount_nusd: int
     prompt_tokens: int
     cached_tokens: int
@@ -60,11 +59,13 @@ class Journal:
     """The file, mapped for writing by its one owner. Used from one thread."""
 
     def __init__(self, path: Path) -> None:
-        """Make or empty the file; raises `OSError` where there is no room for it."""
+        """Make a new, empty file in place of the old one; raises `OSError` where there is no room for it."""
         self.path = path
         self._segments: list[Segment] = []
         self._free: list[int] = []
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # Never truncated: a process that still has the old file mapped would die of SIGBUS.
+        path.unlink(missing_ok=True)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._grow()
 
     def close(self) -> None:
@@ -204,7 +205,7 @@ def _entries(image: bytes) -> Iterator[Entry]:
             start = BODY + min(length, SLOT - _RESERVE - BODY)
             settlement = _get(image, view, slot, start, SLOT, word[SETTLEMENT], word[SETTLEMENT_NEXT])
         yield Entry(
-            slot, state == SETTLED, word[AMOUNT], word[PROMPT], word[CACHED], word[COMPLETION], word[REASONING],
+            slot, word[AMOUNT], word[PROMPT], word[CACHED], word[COMPLETION], word[REASONING],
             word[FIRST_TOKEN], hold, settlement,
         )  # fmt: skip
 

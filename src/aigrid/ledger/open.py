@@ -1,7 +1,5 @@
 """Opens the ledger that the configuration names."""
 
-from pathlib import Path
-
 from aigrid.core.config import Config, home
 from aigrid.core.errors import ConfigError
 from aigrid.ledger.base import Ledger
@@ -21,9 +19,6 @@ def open_ledger(config: Config, *, owner: bool, meter: Meter | None = None, reco
         meter = find_meter(config.site.tdp_w)
     if url == "sqlite":
         return SqliteLedger(folder, config, owner=owner, meter=meter, recover=recover)
-    if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite://"))
-        return SqliteLedger(path, config, owner=owner, meter=meter, recover=recover)
     if url.startswith(("postgresql://", "postgres://")):
         from aigrid.ledger.postgres import PostgresLedger
 

@@ -40,6 +40,7 @@ Recover = Callable[[list[str]], Awaitable[dict[str, int]]]
 
 POLL_S = 0.2
 _READERS = 3
+_CHECK_WAIT_S = 10
 
 
 def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
@@ -47,6 +48,7 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
     if reading:
         connection.execute("PRAGMA query_only = 1")
     return connection
@@ -141,7 +143,8 @@ class SqliteLedger(Answers):
         till = self._owned()
         if self._ticker is not None:
             await self._ticker.tick()
-        while till.waiting:
+        until = till.settlements
+        while till.commits < until:
             self._committed.clear()
             await self._committed.wait()
 
@@ -189,7 +192,7 @@ class SqliteLedger(Answers):
         entries = await self._loop.run_in_executor(self._readers, journal.read, self._journal_path)
         left, unreadable = recovery.left_behind(entries)
         found_open = [one.hold.id for one in left if one.settled is None]
-        engine = await self._recover(found_open) if self._recover is not None and found_open else {}
+        engine = await self._ask_engines(found_open)
         site = self._config.site.id
         recovered = await self._write(lambda run: recovery.commit(run, left, unreadable, engine, site))
         await self._write(lambda run: admin.note_prices(run, self.prices))
@@ -203,6 +206,15 @@ class SqliteLedger(Answers):
         self._ticker = Ticker(self._till, self._meter, self._writer.submit, least_s)
         self._poller = asyncio.create_task(self._poll(), name="ledger-poll")
         return recovered
+
+    async def _ask_engines(self, holds: list[str]) -> dict[str, int]:
+        if self._recover is None or not holds:
+            return {}
+        try:
+            return await self._recover(holds)
+        except Exception:  # what the engines say is a note; the journal's own counts are what is settled
+            log.exception("the engines could not be asked about %d open holds", len(holds))
+            return {}
 
     async def _poll(self) -> None:
         """See what other processes change: new and revoked keys, limits."""
@@ -221,14 +233,15 @@ class SqliteLedger(Answers):
         await asyncio.sleep(0)
         till, self._till = self._till, None
         if till is not None:
-            till.journal.close()
+            till.close()
         self._readers.shutdown(wait=True)
         if self._lock is not None:
             self._lock.release()
 
     def _on_commit(self, slots: list[int]) -> None:
         # Called on the writer's thread.
-        self._loop.call_soon_threadsafe(self._free, slots)
+        with contextlib.suppress(RuntimeError):  # the loop was closed without closing the ledger
+            self._loop.call_soon_threadsafe(self._free, slots)
 
     def _free(self, slots: list[int]) -> None:
         if self._till is not None:
@@ -244,10 +257,11 @@ class SqliteLedger(Answers):
             )
         return self._till
 
-    def _held(self) -> tuple[int, int]:
+    async def _held(self) -> tuple[int, int]:
         if self._till is not None:
             return len(self._till.open), self._till.held_nusd
-        found = [entry for entry in journal.read(self._journal_path) if entry.settled is False]
+        entries = await self._loop.run_in_executor(self._readers, journal.read, self._journal_path)
+        found = [entry for entry in entries if entry.settlement is None]
         return len(found), sum(entry.amount_nusd for entry in found)
 
     async def _read(self, ask: Callable[[Run], T]) -> T:
@@ -270,7 +284,11 @@ class SqliteLedger(Answers):
     async def _check_book(self) -> list[str]:
         """Compare the accounts in memory with the records: what was spent before and after bounds what they say."""
         before = {id_: account.spent for id_, account in self.book.keys.items()}
-        await self.flush()
+        try:
+            async with asyncio.timeout(_CHECK_WAIT_S):
+                await self.flush()
+        except TimeoutError:
+            return [f"{self.health()['waiting']} settled requests wait for the database: {self.health()['error']}"]
         stored = await self._read(reports.spent)
         by_key: dict[str, int] = {}
         for (_, key_id), spent in stored.items():

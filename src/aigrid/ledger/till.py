@@ -63,12 +63,17 @@ class Till:
         self.attribution = Attribution(prices, owner or site)
         self.open: dict[str, OpenHold] = {}
         self.settled: list[OpenHold] = []
-        self.waiting = 0
+        self.settlements = self.commits = 0
         self._max_waiting = max_waiting
         self._clock = clock
         self._mono = mono
         self._ticked = self._idle_since = mono()
         self._idle_ns = 0
+
+    @property
+    def waiting(self) -> int:
+        """Settled requests that are not committed yet."""
+        return self.settlements - self.commits
 
     @property
     def held_nusd(self) -> int:
@@ -88,7 +93,8 @@ class Till:
         now, mono = self._clock(), self._mono()
         tariff = self.prices.tariff(order.model, order.tier, order.site, now)
         if parent is None:
-            account = self.book.key(order.key)
+            # The account knows newer limits than the order's key, which may have been read a moment ago.
+            account = self.book.keys.get(order.key.id) or self.book.key(order.key)
             completion, amount = self.book.reserve(account, order, tariff, now, mono)
         else:
             account = parent.account
@@ -103,7 +109,7 @@ class Till:
         except OSError as error:
             self._undo(hold, now)
             raise LedgerUnavailable(
-                f"the ledger's journal {self.journal.path} cannot grow: {error.strerror or error}; make room on the disk",
+                f"the ledger's journal {self.journal.path} cannot grow ({error.strerror or error}); free disk space",
                 retry_after=5.0,
             ) from error
         if not self.open:
@@ -141,7 +147,7 @@ class Till:
             self._settle_short(hold.slot, settled)
         self._pay(hold, revenue, now)
         self.settled.append(hold)
-        self.waiting += 1
+        self.settlements += 1
         del self.open[hold.id]
         if not self.open:
             self._idle_since = mono
@@ -167,9 +173,15 @@ class Till:
 
     def committed(self, slots: list[int]) -> None:
         """Free what a committed batch held."""
-        self.waiting -= len(slots)
+        self.commits += len(slots)
         for slot in slots:
             self.journal.free(slot)
+
+    def close(self) -> None:
+        """Stop counting: open holds stay in the journal as they are, for the next owner to settle."""
+        for hold in self.open.values():
+            hold.settled = True
+        self.journal.close()
 
     def _close(self, hold: OpenHold) -> Row:
         note, order = hold.settled_note, hold.order

@@ -72,6 +72,7 @@ class Writer:
         self._pending: deque[Batch] = deque()
         self._connection: sqlite3.Connection | None = None
         self._failures = 0
+        self._retry_at = 0.0
         self._stopping_at: float | None = None
         self.error: str | None = None
         self.failing_since_ns = 0
@@ -111,7 +112,7 @@ class Writer:
     def _receive(self) -> list[Act[Any]]:
         """Take what is in the queue: wait for it unless something pending is to be tried again."""
         acts: list[Act[Any]] = []
-        wait = _BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1] if self._pending else None
+        wait = max(0.0, self._retry_at - time.monotonic()) if self._pending else None
         with contextlib.suppress(queue.Empty):
             item = self._queue.get(timeout=wait)
             while True:
@@ -125,7 +126,7 @@ class Writer:
         return acts
 
     def _commit_pending(self) -> None:
-        while self._pending:
+        while self._pending and time.monotonic() >= self._retry_at:
             group = self._next_group()
             try:
                 connection = self._open()
@@ -140,7 +141,8 @@ class Writer:
                 return
             if self._failures:
                 log.warning("the ledger's database works again after %d failures", self._failures)
-            self._failures, self.error, self.failing_since_ns, self.committed_ns = 0, None, 0, now_ns()
+            self._failures, self.error, self.failing_since_ns = 0, None, 0
+            self.committed_ns = now_ns()
             self._committed(group.slots)
 
     def _next_group(self) -> Batch:
@@ -181,6 +183,7 @@ class Writer:
         if not self._failures:
             log.error("the ledger's database fails: %s; requests go on, records wait", error)
             self.failing_since_ns = now_ns()
+        self._retry_at = time.monotonic() + _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures += 1
         self.error = str(error)
         connection, self._connection = self._connection, None
