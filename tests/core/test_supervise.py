@@ -32,7 +32,7 @@ class Watcher:
 
     async def until(self, holds):
         async with asyncio.timeout(10):
-            while not holds():  # noqa: ASYNC110 - lines come from another process
+            while not holds():
                 await asyncio.sleep(0.01)
 
     async def line(self, text, count=1):

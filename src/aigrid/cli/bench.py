@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aigrid.cli import factory
+from aigrid.cli import factory, output
 from aigrid.cli.client import Answer, Gateway
 from aigrid.cli.output import Json, emit, note
 from aigrid.cli.units import energy, seconds, usd
@@ -53,11 +53,9 @@ def bench(
 def run_module(name: str, as_json: bool) -> int:
     """Run one benchmark of the repository; returns its exit code."""
     root = Path.cwd()
-    known = sorted(
-        path.stem for path in (root / "benchmarks").glob("[a-z]*.py") if path.stem not in ("common", "report")
-    )
-    if not known:
+    if not (root / "benchmarks" / "__main__.py").exists():
         raise NotFound("the named benchmarks are part of the repository, not of the package: run this in a checkout")
+    known = subprocess.check_output([sys.executable, "-m", "benchmarks", "--list"], cwd=root, text=True).split()
     if name not in known:
         raise NotFound(f"no benchmark `{name}`; there are: {', '.join(known)}")
     return subprocess.call([sys.executable, "-m", f"benchmarks.{name}", *(["--json"] if as_json else [])], cwd=root)
@@ -109,14 +107,10 @@ def _counts(text: str) -> list[int]:
 
 
 def _show(console: "Console", results: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None)
-    for heading in ("streams", "tokens/s", "first token", "worst", "energy/token", "price"):
-        table.add_column(heading, justify="right")
+    rows = output.table("streams", "tokens/s", "first token", "worst", "energy/token", "price", right=1)
     for row in results:
         joules = row["energy_mj"]
-        table.add_row(
+        rows.add_row(
             str(row["streams"]),
             f"{row['tokens_per_second']:,.1f}",
             seconds(row["first_token_ns"]["median"]),
@@ -124,4 +118,4 @@ def _show(console: "Console", results: list[dict[str, Any]]) -> None:
             energy(round(joules / row["completion_tokens"])) if joules is not None else "–",
             usd(row["cost_nusd"]),
         )
-    console.print(table)
+    console.print(rows)

@@ -23,8 +23,10 @@ def echo(
     It says the prompt again, paced. A directive in the prompt asks for more, or for trouble, e.g.
     `[echo tokens=20 rate=50 fail=503 after=5]`.
     """
+    import uvloop
+
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_serve(port, host, rate, model, as_json))
+        uvloop.run(_serve(port, host, rate, model, as_json))
 
 
 async def _serve(port: int, host: str, rate: float, model: str, as_json: bool) -> None:

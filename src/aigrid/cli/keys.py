@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from aigrid.cli import books
+from aigrid.cli import books, output
 from aigrid.cli.books import BudgetDay, BudgetMonth, BudgetUsd, Concurrency, Rpm, Tpm
 from aigrid.cli.output import Json, emit
 from aigrid.core.clock import iso
@@ -63,17 +63,15 @@ def list_(
     keys = books.with_books(lambda ledger: ledger.keys(include_revoked=revoked))
 
     def show(console: "Console") -> None:
-        from rich.table import Table
-
         if not keys:
             console.print("No keys yet. Make one: aigrid keys create --tenant NAME")
             return
-        table = Table("id", "tenant", "name", "scope", "ends in", "limits", "made", box=None)
+        rows = output.table("id", "tenant", "name", "scope", "ends in", "limits", "made")
         for key in keys:
             style = "strike dim" if key.revoked_ns else None
             limits, made = books.limits_text(key.limits), iso(key.created_ns)[:10]
-            table.add_row(key.id, key.tenant, key.name, key.scope, f"…{key.hint}", limits, made, style=style)
-        console.print(table)
+            rows.add_row(key.id, key.tenant, key.name, key.scope, f"…{key.hint}", limits, made, style=style)
+        console.print(rows)
 
     emit({"keys": [as_dict(key) for key in keys]}, as_json, show)
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from aigrid.cli import books
+from aigrid.cli import books, output
 from aigrid.cli.output import Json, emit
 from aigrid.cli.units import energy, usd, usd_short
 from aigrid.cli.units import since as read_since
@@ -93,22 +93,20 @@ def _sum(total: Sum, window_ns: int) -> dict[str, Any]:
 
 
 def _show(console: "Console", report: Report, groups: list[GroupBy], problems: list[str] | None) -> None:
-    from rich.table import Table
-
     totals = report.totals
     console.print(f"From {iso(report.since_ns)[:16]} to {iso(report.until_ns)[:16]} UTC\n", style="dim")
     if not totals.requests:
-        console.print('Nothing was made in this time. Ask something: aigrid chat "What is a token?"', markup=False)
-    table = Table(box=None, show_header=False)
-    table.add_column(style="dim")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
+        console.print('Nothing was made in this time. Ask something: aigrid chat "What is a token?"\n', markup=False)
+    table = output.table("", "", "")
+    table.show_header = False
+    table.columns[1].justify = "right"
     per_token = f"{energy(round(totals.energy_mj / totals.tokens))} per token" if totals.tokens else ""
+    source = f"({report.energy_source})" if report.energy_source else ""
     rows = [
         ("requests", f"{totals.requests:,}", ""),
         ("tokens", f"{totals.tokens:,}", f"{totals.prompt_tokens:,} prompt + {totals.completion_tokens:,} completion"),
         ("tokens/hour", f"{totals.tokens * HOUR // _window(report):,}", ""),
-        ("energy", energy(totals.energy_mj), f"{per_token} ({report.energy_source})".strip()),
+        ("energy", energy(totals.energy_mj), " ".join(part for part in (per_token, source) if part)),
         ("revenue", usd(totals.revenue_nusd), ""),
         ("cost", usd(totals.cost_nusd), _costs(totals)),
         ("margin", usd(totals.margin_nusd), ""),
@@ -139,11 +137,8 @@ def _costs(total: Sum) -> str:
 
 
 def _group(name: GroupBy, sums: list[Sum]) -> Any:
-    from rich.table import Table
-
-    table = Table(name, box=None)
-    for heading in ("requests", "prompt", "completion", "energy", "per token", "revenue", "cost", "margin"):
-        table.add_column(heading, justify="right")
+    headings = ("requests", "prompt", "completion", "energy", "per token", "revenue", "cost", "margin")
+    table = output.table(name, *headings, right=1)
     for each in sums:
         table.add_row(
             each.name,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from aigrid.cli import output
 from aigrid.cli.output import Json, emit
 from aigrid.core.config import load
 
@@ -28,14 +29,12 @@ def list_(as_json: Json = False) -> None:
     models = catalogue(config)
 
     def show(console: "Console") -> None:
-        from rich.table import Table
-
-        table = Table("id", "size", "licence", "here", "source", box=None)
+        rows = output.table("id", "size", "licence", "here", "source")
         for model in models:
             size = f"{model.bytes / 1e6:,.0f} MB" if model.bytes else "?"
             default = " (default)" if model.id == config.engine.model else ""
-            table.add_row(f"{model.id}{default}", size, model.licence, "yes" if model.present else "no", model.source)
-        console.print(table)
+            rows.add_row(f"{model.id}{default}", size, model.licence, "yes" if model.present else "no", model.source)
+        console.print(rows)
 
     emit({"models": [as_dict(model) for model in models], "default": config.engine.model}, as_json, show)
 

@@ -12,17 +12,19 @@ from aigrid.core.errors import AigridError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
+WIDE = 200
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 """The option that every command has."""
 
 
 @functools.cache
 def out() -> "Console":
-    """Return the console on stdout, for results."""
+    """Return the console on stdout, for results; wide where it is a file or a pipe, so that nothing is cut."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 
 
 @functools.cache
@@ -31,6 +33,16 @@ def err() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def table(*headings: str, right: int = 0) -> "Table":
+    """Return an empty table without lines; from column `right` on (0: none) cells are aligned to the right."""
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for at, heading in enumerate(headings):
+        grid.add_column(heading, justify="right" if 0 < right <= at else "left", no_wrap=at == 0)
+    return grid
 
 
 def emit(value: Any, as_json: bool, show: Callable[["Console"], None]) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aigrid.cli import books
+from aigrid.cli import books, output
 from aigrid.cli.books import BudgetDay, BudgetMonth, BudgetUsd, Concurrency, Rpm, Tpm
 from aigrid.cli.output import Json, emit
 from aigrid.core.clock import iso
@@ -22,15 +22,13 @@ def list_(as_json: Json = False) -> None:
     tenants = books.with_books(lambda ledger: ledger.tenants())
 
     def show(console: "Console") -> None:
-        from rich.table import Table
-
         if not tenants:
             console.print("No tenants yet. The first key makes one: aigrid keys create --tenant NAME")
             return
-        table = Table("tenant", "limits of all its keys together", "since", box=None)
+        rows = output.table("tenant", "limits of all its keys together", "since")
         for tenant in tenants:
-            table.add_row(tenant.name, books.limits_text(tenant.limits), iso(tenant.created_ns)[:10])
-        console.print(table)
+            rows.add_row(tenant.name, books.limits_text(tenant.limits), iso(tenant.created_ns)[:10])
+        console.print(rows)
 
     emit({"tenants": [as_dict(tenant) for tenant in tenants]}, as_json, show)
 
