@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from aigrid.core.clock import now_ns
 from aigrid.core.ids import new_id
 from aigrid.ledger import admin, reports
 from aigrid.ledger.admin import Run
@@ -49,13 +48,14 @@ def left_behind(entries: Sequence[Entry]) -> tuple[list[Left], int]:
     return left, unreadable
 
 
-def commit(run: Run, left: Sequence[Left], unreadable: int, engine: Mapping[str, int], owner: str) -> list[Record]:
+def commit(
+    run: Run, left: Sequence[Left], unreadable: int, engine: Mapping[str, int], owner: str, now: int
+) -> list[Record]:
     """Write the records of what was left, those that have one excepted; return those that were found open.
 
     To be called in one transaction. `engine` has the completion tokens that engines report by hold id. Doing it
     again (a crash may come between this and emptying the journal) changes nothing.
     """
-    now = now_ns()
     known = reports.known(run, [(one.hold.id, one.hold.created_ns) for one in left])
     new = [one for one in left if (one.hold.id, one.hold.created_ns) not in known]
     rows = [_row(one, engine.get(one.hold.id), now) for one in new]

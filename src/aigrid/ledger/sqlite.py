@@ -194,7 +194,7 @@ class SqliteLedger(Answers):
         found_open = [one.hold.id for one in left if one.settled is None]
         engine = await self._ask_engines(found_open)
         site = self._config.site.id
-        recovered = await self._write(lambda run: recovery.commit(run, left, unreadable, engine, site))
+        recovered = await self._write(lambda run: recovery.commit(run, left, unreadable, engine, site, now_ns()))
         await self._write(lambda run: admin.note_prices(run, self.prices))
         now = now_ns()
         spans = (0, day_start(now), month_start(now))
