@@ -11,8 +11,6 @@ from aigrid.cli.output import Json, emit, err, out
 from aigrid.cli.units import energy, seconds, usd
 from aigrid.core.errors import AigridError, BadRequest, Unauthorized
 
-SOURCES = {"estimate": "estimated from processor load"}
-
 
 def chat(
     text: Annotated[str, typer.Argument(help="What to ask. Without it: from a pipe, else a conversation.")] = "",
@@ -139,8 +137,17 @@ def price_line(answer: Answer) -> str:
     if answer.tokens_per_second:
         parts.append(f"{answer.tokens_per_second:.1f} tokens/s")
     if answer.energy_mj is not None:
-        measured = SOURCES.get(answer.energy_source, f"measured by {answer.energy_source}")
-        parts.append(f"{energy(answer.energy_mj)} ({measured})" if answer.energy_source else energy(answer.energy_mj))
+        parts.append(f"{energy(answer.energy_mj)} ({measured_by(answer.energy_source)})")
     if answer.cost_nusd is not None:
         parts.append(usd(answer.cost_nusd))
     return " · ".join(parts)
+
+
+def measured_by(source: str) -> str:
+    """Say in words how energy was measured, from the ledger's name of the source, e.g. `nvml+estimate`."""
+    sensors = [name for name in source.split("+") if name not in ("estimate", "")]
+    if not sensors:
+        return "estimated from processor load"
+    if "estimate" in source:
+        return f"{', '.join(sensors)} measured, processors estimated"
+    return f"measured by {', '.join(sensors)}"

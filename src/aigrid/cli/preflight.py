@@ -15,7 +15,7 @@ UPSTREAM_WAIT_S = 5.0
 
 
 def check(config: Config) -> None:
-    """Check addresses, ports and upstreams; raises the first thing that cannot work."""
+    """Check addresses, ports (0 becomes a free one) and upstreams; raises the first thing that cannot work."""
     if config.engine.kind == "none" and not config.upstreams:
         raise ConfigError(
             "there is nothing to serve: --engine none needs an upstream, e.g. --upstream lab=http://host:8000"
@@ -23,20 +23,24 @@ def check(config: Config) -> None:
     scheme = config.ledger.url.partition("://")[0]
     if scheme not in ("sqlite", "postgresql", "postgres"):
         raise ConfigError(f"--ledger must be sqlite or postgresql://user@host/database, not `{config.ledger.url}`")
-    check_port(config.gateway.host, config.gateway.port, "--port")
+    host = config.gateway.host
+    config.gateway.port = check_port(host, config.gateway.port, "--port")
     if config.console.enabled:
+        config.console.port = check_port(host, config.console.port, "--console-port")
         if config.console.port == config.gateway.port:
-            raise ConfigError(
-                f"gateway and console cannot share port {config.gateway.port}; choose another --console-port"
-            )
-        check_port(config.gateway.host, config.console.port, "--console-port")
+            raise ConfigError(f"gateway and console cannot share port {config.gateway.port}; change --console-port")
     check_upstreams(config)
 
 
-def check_port(host: str, port: int, option: str) -> None:
-    """Raise unless a server could listen there now."""
+def check_port(host: str, port: int, option: str) -> int:
+    """Return the port on which a server could listen now (a free one for 0); raises where it could not."""
     try:
-        _bind(host, port)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, proto, _, address = found[0]
+        with socket.socket(family, kind, proto) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return int(probe.getsockname()[1])
     except socket.gaierror:
         raise ConfigError(f"`{host}` is not an address of this machine; use 127.0.0.1, 0.0.0.0 or one it has") from None
     except OSError as error:
@@ -49,21 +53,6 @@ def check_port(host: str, port: int, option: str) -> None:
         if error.errno == errno.EADDRNOTAVAIL:
             raise ConfigError(f"this machine has no address {host}; use 127.0.0.1, 0.0.0.0 or one it has") from None
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-
-
-def free_port(host: str) -> int:
-    """Return a port that is free now."""
-    return _bind(host, 0)
-
-
-def _bind(host: str, port: int) -> int:
-    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-        0
-    ]
-    with socket.socket(family, kind, proto) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
-        return int(probe.getsockname()[1])
 
 
 def parse_upstream(text: str) -> UpstreamConfig:

@@ -57,8 +57,6 @@ def up(
     for text in upstream or []:
         _add_upstream(config, text)
     with factory.claim() as addresses:
-        gateway.port = gateway.port or preflight.free_port(gateway.host)
-        config.console.port = config.console.port or preflight.free_port(gateway.host)
         preflight.check(config)
         if config.engine.kind == "openvino":
             _fetch_model(config)
