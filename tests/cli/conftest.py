@@ -42,6 +42,7 @@ class Up:
 
     def __init__(self, home, *args, **env):
         environment = {**os.environ, "AIGRID_HOME": str(home), **env}
+        environment.pop("PYTEST_CURRENT_TEST", None)  # NiceGUI behaves differently where it sees this
         self.process = subprocess.Popen(
             [*AIGRID, "up", "--json", "--port", "0", *args],
             env=environment,
