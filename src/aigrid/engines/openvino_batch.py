@@ -1,0 +1,261 @@
+"""The running requests of the embedded engine: starts them, reads each step's tokens, and finishes them.
+
+A request with several choices runs as that many sequences: the pipeline's own way of drawing several cannot stream
+and shares one grammar state among them. The first choice goes ahead by one token, so that the others find the
+prompt in the prefix cache. Each choice has its own seed, counted up from the request's.
+"""
+
+import secrets
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import openvino_genai as genai
+
+from aigrid.core.errors import AigridError, BadRequest, UpstreamError
+from aigrid.engines.base import Chunk, Delta, GenerateRequest, TokenLogprob, Usage
+from aigrid.engines.openvino_grammar import GrammarCheck, constraint, uses_tools
+from aigrid.engines.openvino_load import Loaded, logits_width
+from aigrid.engines.openvino_prompt import render
+from aigrid.engines.openvino_text import THINK_BEGIN, Scanner, Vocabulary
+
+_TEMPERATURE, _TOP_P = 0.2, 0.9
+"""What is drawn with when neither the request nor the model says; small models ramble at 1.0."""
+
+_RUNNING = genai.GenerationStatus.RUNNING
+_NONE = genai.GenerationFinishReason.NONE
+_LENGTH = genai.GenerationFinishReason.LENGTH
+_NO_MEMORY = "the engine's key-value cache is full; send fewer or shorter requests at once, or raise engine.cache_gb"
+
+_REPORTED = 100_000
+_SEEDS = 1 << 31
+
+
+class Job:
+    """One request: its choices, and the tokens made for it."""
+
+    __slots__ = ("cached", "choices", "grammar", "ids", "key", "made", "reasoning", "request", "tensor", "waiting")
+
+    def __init__(self, key: Any, request: GenerateRequest, ids: list[int], grammar: Any, made: list[int]) -> None:
+        self.key, self.request, self.ids, self.grammar = key, request, ids, grammar
+        self.made = made  # one number, shared with the memory of what was made for which request
+        self.reasoning = 0
+        self.choices: list[Choice] = []
+        self.waiting = list(range(request.n))
+
+
+class Choice:
+    """One sequence of a job and what is known of its text."""
+
+    __slots__ = ("handle", "index", "job", "logprobs", "scanner", "stream")
+
+    def __init__(self, job: Job, index: int, handle: Any, stream: Any, scanner: Scanner) -> None:
+        self.job, self.index, self.handle, self.stream, self.scanner = job, index, handle, stream, scanner
+        self.logprobs = job.request.sampling.logprobs
+
+
+class Batch:
+    """All running requests. `key` is the caller's name for a request and comes back with its chunks."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.pipeline = loaded.pipeline
+        self.context = loaded.context
+        self.tokenizer = loaded.pipeline.get_tokenizer()
+        self.vocabulary = Vocabulary(self.tokenizer)
+        self.defaults = loaded.pipeline.get_config()
+        self._own_defaults = (loaded.folder / "generation_config.json").exists()
+        self._thinks = THINK_BEGIN in (self.tokenizer.chat_template or "")
+        self._folder: Path = loaded.folder
+        self._grammars: GrammarCheck | None = None
+        self._jobs: dict[Any, Job] = {}
+        self._running: list[Choice] = []
+        self._made: OrderedDict[str, list[int]] = OrderedDict()
+        self._next = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._running) or self.pipeline.has_non_finished_requests()
+
+    def prompt(self, request: GenerateRequest) -> list[int]:
+        """Return the prompt's tokens; raises `BadRequest` for what cannot be a prompt of this model."""
+        if isinstance(request.prompt, list):
+            bad = next((token for token in request.prompt if not 0 <= token < self._width()), None)
+            if bad is not None:
+                raise BadRequest(f"prompt holds the token {bad}, which this model does not have", param="prompt")
+            ids = request.prompt
+        else:
+            tools = request.tools if uses_tools(request) else []
+            text = request.prompt if request.prompt is not None else self._chat(request, tools)
+            ids = [int(i) for i in self.tokenizer.encode(text, add_special_tokens=request.messages is None)
+                   .input_ids.data[0]] if text else []  # fmt: skip
+        if not ids:
+            raise BadRequest("the prompt is empty: send at least one token", param="prompt")
+        return ids
+
+    def _chat(self, request: GenerateRequest, tools: list[dict[str, Any]]) -> str:
+        return render(self.tokenizer, request.messages or [], tools)
+
+    def _width(self) -> int:
+        return len(self.vocabulary.pieces) if self.vocabulary.pieces else logits_width(self._folder)
+
+    def start(self, key: Any, request: GenerateRequest) -> None:
+        """Begin a request; raises `BadRequest` for what this engine or model cannot do."""
+        ids = self.prompt(request)
+        field = "messages" if request.messages is not None else "prompt"
+        if len(ids) >= self.context:
+            raise BadRequest(
+                f"the prompt has {len(ids):,} tokens or more; this model takes {self.context:,}, of which at least one "
+                "is for the answer: shorten it",
+                param=field,
+                code="context_length_exceeded",
+            )
+        sampling = request.sampling
+        if sampling.top_logprobs > 1 or (sampling.top_logprobs and (sampling.temperature or 0) > 0):
+            raise BadRequest(
+                "this engine knows the log-probability of the chosen token only: leave top_logprobs out",
+                param="top_logprobs",
+            )
+        grammar = constraint(request)
+        if grammar is not None:
+            if self._grammars is None:
+                self._grammars = GrammarCheck(self.tokenizer, logits_width(self._folder))
+            self._grammars.check(*grammar, param="tools" if uses_tools(request) else "response_format")
+        made = [0]
+        job = Job(key, request, ids, grammar[1] if grammar else None, made)
+        self._begin(job, job.waiting.pop(0))
+        self._jobs[key] = job
+        self._made[request.id] = made
+        if len(self._made) > _REPORTED:
+            self._made.popitem(last=False)
+
+    def _begin(self, job: Job, index: int) -> None:
+        request = job.request
+        settings = self._settings(job, index)
+        self._next += 1
+        tensor = ov.Tensor(np.array([job.ids], dtype=np.int64))
+        try:
+            handle = self.pipeline.add_request(self._next, tensor, settings)
+        except RuntimeError as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            raise BadRequest(f"the engine refuses this request: {lines[-1] if lines else error}") from error
+        chat = request.messages is not None
+        scanner = Scanner(request.stop, tools=uses_tools(request), think=chat and self._thinks)
+        choice = Choice(job, index, handle, self.vocabulary.stream(), scanner)
+        job.choices.append(choice)
+        self._running.append(choice)
+
+    def _settings(self, job: Job, index: int) -> Any:
+        request, sampling = job.request, job.request.sampling
+        settings = genai.GenerationConfig()
+        settings.max_new_tokens = min(request.max_tokens, self.context - len(job.ids))
+        settings.eos_token_id = self.defaults.eos_token_id
+        settings.stop_token_ids = self.defaults.stop_token_ids
+        own = self.defaults if self._own_defaults else None
+        temperature = sampling.temperature
+        if temperature is None:
+            temperature = (own.temperature if own.do_sample else 0.0) if own else _TEMPERATURE
+        if temperature > 0:
+            settings.do_sample = True
+            settings.temperature = temperature
+            top_p = sampling.top_p if sampling.top_p is not None else own.top_p if own else _TOP_P
+            settings.top_p = max(top_p, 1e-6)
+            top_k = sampling.top_k if sampling.top_k is not None else own.top_k if own else 0
+            if top_k > 0:
+                settings.top_k = top_k
+            if sampling.min_p:
+                settings.min_p = sampling.min_p
+            seed = sampling.seed if sampling.seed is not None else secrets.randbelow(_SEEDS)
+            settings.rng_seed = (seed + index) % _SEEDS
+        if sampling.frequency_penalty:
+            settings.frequency_penalty = sampling.frequency_penalty
+        if sampling.presence_penalty:
+            settings.presence_penalty = sampling.presence_penalty
+        if sampling.repetition_penalty:
+            settings.repetition_penalty = sampling.repetition_penalty
+        settings.logprobs = int(sampling.logprobs)
+        if job.grammar is not None:
+            settings.structured_output_config = job.grammar
+        return settings
+
+    def step(self) -> list[tuple[Any, Chunk | AigridError]]:
+        """Run the model once and return what came of it, by key; a chunk with usage, or an error, is a job's last."""
+        self.pipeline.step()
+        results: dict[Any, Chunk | AigridError] = {}
+        ended = False
+        for choice in list(self._running):
+            handle = choice.handle
+            if handle is None:
+                continue
+            job = choice.job
+            if handle.can_read():
+                delta = self._read(choice, next(iter(handle.read().values())))
+            elif handle.get_status() == _RUNNING:
+                continue
+            else:
+                results[job.key] = UpstreamError(_NO_MEMORY, code="engine_out_of_memory")
+                self.cancel(job.key)
+                continue
+            chunk = results.get(job.key)
+            if isinstance(chunk, Chunk):
+                chunk.deltas.append(delta)
+            else:
+                results[job.key] = Chunk(deltas=[delta])
+            ended = ended or delta.finish_reason is not None
+            while job.waiting:
+                self._begin(job, job.waiting.pop(0))
+        if ended:
+            self._running = [choice for choice in self._running if choice.handle is not None]
+            for key, chunk in results.items():
+                if isinstance(chunk, Chunk) and all(choice.handle is None for choice in self._jobs[key].choices):
+                    job = self._jobs.pop(key)
+                    chunk.usage = Usage(len(job.ids), job.made[0], job.reasoning)
+        return list(results.items())
+
+    def _read(self, choice: Choice, output: Any) -> Delta:
+        """Return what one sequence gained in a step; takes its handle away when it has ended."""
+        job, scanner = choice.job, choice.scanner
+        tokens: list[int] = output.generated_ids
+        count = len(tokens)
+        job.made[0] += count
+        over = output.finish_reason != _NONE
+        text = choice.stream.push(tokens)
+        if over:
+            text += choice.stream.finish()
+        if scanner.plain:
+            delta = Delta(index=choice.index, text=text, tokens=count)
+        else:
+            thinking = scanner.thinking
+            piece = scanner.push(text, last=over)
+            over = over or piece.stopped
+            delta = Delta(choice.index, piece.text, piece.reasoning, count, tool_calls=piece.calls or None)
+            if thinking or piece.reasoning:
+                delta.reasoning_tokens = count
+                job.reasoning += count
+        if choice.logprobs:
+            named = zip(tokens, output.generated_log_probs, strict=True)
+            delta.logprobs = [self._logprob(job, token, value) for token, value in named]
+        if over:
+            length = output.finish_reason == _LENGTH and not (not scanner.plain and piece.stopped)
+            delta.finish_reason = "length" if length else "tool_calls" if scanner.called else "stop"
+            choice.handle = None  # dropping it frees its place in the batch
+        return delta
+
+    def _logprob(self, job: Job, token: int, value: float) -> TokenLogprob:
+        text = self.vocabulary.text(token)
+        return TokenLogprob(text, value, [(text, value)] if job.request.sampling.top_logprobs else [])
+
+    def cancel(self, key: Any) -> None:
+        """Stop working on a request; one that is not running is no error."""
+        job = self._jobs.pop(key, None)
+        if job is None:
+            return
+        for choice in job.choices:
+            choice.handle = None
+        self._running = [choice for choice in self._running if choice.handle is not None]
+
+    def made(self, ids: list[str]) -> dict[str, int]:
+        """Return how many tokens were made for requests, by their ids; those not remembered are left out."""
+        return {id: self._made[id][0] for id in ids if id in self._made}
