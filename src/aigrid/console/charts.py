@@ -44,6 +44,9 @@ def point(bucket: dict[str, Any], bucket_ns: int, now: int) -> tuple[int, int]:
     return bucket["start_ns"] // 1_000_000, tokens * 3600 * SECOND // elapsed
 
 
+_TIMES = {"year": "{yyyy}", "month": "{MMM}", "day": "{d} {MMM}", "hour": "{HH}:{mm}", "minute": "{HH}:{mm}"}
+
+
 def _options() -> dict[str, Any]:
     axis = {"color": "var(--muted)", "fontSize": 12, "fontFamily": "Roboto, system-ui, sans-serif"}
     si = "v => v >= 1e6 ? +(v / 1e6).toPrecision(3) + ' M' : v >= 1e3 ? +(v / 1e3).toPrecision(3) + ' k' : v"
@@ -63,7 +66,7 @@ def _options() -> dict[str, Any]:
         },
         "xAxis": {
             "type": "time",
-            "axisLabel": {**axis, "hideOverlap": True},
+            "axisLabel": {**axis, "hideOverlap": True, "formatter": _TIMES},
             "axisLine": {"lineStyle": {"color": "var(--line)"}},
             "axisTick": {"show": False},
             "splitLine": {"show": False},

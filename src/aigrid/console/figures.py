@@ -1,12 +1,15 @@
 """Numbers as people read them: three significant digits, SI prefixes, always a unit."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from aigrid.core.clock import SECOND
 
-NBSP = "\u202f"
-"""A narrow no-break space: between a number and its unit."""
+NBSP = "\u00a0"
+"""A no-break space: between a number and its unit."""
 
+NUSD = 1_000_000_000
+"""Nano-dollars in a dollar."""
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
@@ -32,7 +35,7 @@ def count(value: int) -> str:
 
 def tokens_per_hour(value: float) -> str:
     """Return a rate of tokens, whole below 1,000."""
-    return f"{round(value)}{NBSP}tok/h" if value < 1000 else si(value, "tok/h")
+    return f"{round(value)}{NBSP}tok/h" if value < 1000 else si(value, f"{NBSP}tok/h")
 
 
 def joules(mj: int | float | None) -> str:
@@ -49,18 +52,31 @@ def dollars(nusd: int | None) -> str:
     """Return nano-dollars as $: cents where it is a dollar or more, else two significant digits, exact in sign."""
     if nusd is None:
         return "–"
-    sign = "−" if nusd < 0 else ""
-    value = abs(nusd) / 1_000_000_000
-    if value == 0:
-        return "$0"
-    if value >= 100_000:
-        return f"{sign}${si(value, '').rstrip(NBSP)}"
-    if value >= 0.995:
-        return f"{sign}${value:,.2f}"
+    if abs(nusd) >= 100_000 * NUSD:
+        return f"{'−' if nusd < 0 else ''}${si(abs(nusd) / NUSD, '').rstrip(NBSP)}"
+    return _fixed(nusd, _places(nusd)) if nusd else "$0"
+
+
+def dollars_column(amounts: Sequence[int]) -> list[str]:
+    """Return amounts to stand below each other, with equally many decimals.
+
+    That is what the smallest needs, but at most two more than the largest.
+    """
+    needed = [_places(amount) for amount in amounts if amount]
+    places = min(max(needed), min(needed) + 2) if needed else 2
+    return [_fixed(amount, places) if amount else "$0" for amount in amounts]
+
+
+def _places(nusd: int) -> int:
+    """Return the decimals that show two significant digits of an amount: 2 from a dollar on, 9 at most."""
     places = 2
-    while places < 9 and round(value, places) < 9.5 * 10**-places:
+    while places < 9 and round(abs(nusd) / NUSD, places) < 9.5 * 10**-places:
         places += 1
-    return f"{sign}${value:.{places}f}"
+    return places
+
+
+def _fixed(nusd: int, places: int) -> str:
+    return f"{'−' if nusd < 0 else ''}${abs(nusd) / NUSD:,.{places}f}"
 
 
 def percent(part: float, whole: float) -> str:
@@ -101,6 +117,11 @@ _SOURCES = {
 }
 
 
+def day(ns: int) -> str:
+    """Return a date in UTC."""
+    return f"{datetime.fromtimestamp(ns / SECOND, UTC):%Y-%m-%d}"
+
+
 def energy_source(source: str) -> str:
     """Return in words how energy was measured, from a source like `nvml+estimate`."""
     if source == "mixed":
@@ -115,4 +136,4 @@ def energy_word(source: str) -> str:
 
 def per_mtok(nusd: int, tokens: int) -> str:
     """Return money per million tokens."""
-    return f"{dollars(nusd * 1_000_000 // tokens)} per M tokens" if tokens else "–"
+    return f"{dollars(nusd * 1_000_000 // tokens)}/Mtok" if tokens else "–"

@@ -105,7 +105,7 @@ class Gateway:
             ) as answer:
                 if answer.status >= 400:
                     raise _refusal(answer.status, await answer.read())
-                yield {"request_id": answer.headers.get("x-aigrid-request-id", "")}
+                yield {"request_id": answer.headers.get("x-request-id", "")}
                 async for line in answer.content:
                     data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
                     if data == b"[DONE]":

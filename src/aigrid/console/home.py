@@ -12,6 +12,8 @@ from aigrid.console.charts import SPANS, TokenChart
 from aigrid.console.gateway import Gateway
 
 REFRESH_S = 1.5
+UNBOUNDED = 100_000
+"""An engine that takes this many requests at once has no limit worth showing."""
 
 
 async def build(request: Request) -> None:
@@ -29,7 +31,9 @@ class Home:
         self._round = 0
         with ui.element("header").classes("head"):
             self._head = theme.html()
-        with ui.element("div").classes("grid"):
+        self._body = ui.element("div").classes("grid")
+        self._body.set_visibility(False)
+        with self._body:
             self._strip = theme.html().classes("panel strip w12")
             with ui.element("section").classes("panel w8").props('aria-label="Output over time"'):
                 with ui.element("div").classes("panel-head"):
@@ -72,7 +76,11 @@ class Home:
         self._strip.content = strip(summary)
         self._account.content = account(summary)
         self._engines.content = engines(summary)
+        if self._round == 0 and summary["windows"]["day"]["tokens"] == summary["windows"]["hour"]["tokens"]:
+            self._span = "1 h"  # all there is lies in the last hour
+            self._mark()
         if self._round % 4 == 0:
+            self._body.set_visibility(True)
             await self._draw()
             day = summary["windows"]["day"]["window_ns"]
             report = await self._gateway.get(
@@ -112,7 +120,7 @@ def strip(summary: dict[str, Any]) -> Markup:
             "",
             "Revenue, 24 h",
             figures.dollars(day["revenue_nusd"]),
-            f"{figures.count(day['requests'])} requests; {figures.per_mtok(day['revenue_nusd'], day['tokens'])}",
+            f"{figures.count(day['requests'])} requests, {figures.per_mtok(day['revenue_nusd'], day['tokens'])}",
         ),
         (
             "",
@@ -153,11 +161,12 @@ def account(summary: dict[str, Any]) -> Markup:
         ("", "Idle time", -day["idle_nusd"]),
         ("sum", "Margin", day["net_nusd"]),
     )
+    amounts = figures.dollars_column([value for _, _, value in lines])
     rows = Markup("").join(
         Markup('<div class="{}"><dt>{}</dt><dd class="{}">{}</dd></div>').format(
-            kind, name, "loss" if kind == "sum" and value < 0 else "", figures.dollars(value)
+            kind, name, "loss" if kind == "sum" and value < 0 else "", amount
         )
-        for kind, name, value in lines
+        for (kind, name, value), amount in zip(lines, amounts, strict=True)
     )
     return theme.panel_head("Money", "last 24 h") + Markup('<dl class="account">{}</dl>').format(rows)
 
@@ -174,7 +183,8 @@ def engines(summary: dict[str, Any]) -> Markup:
         load = engine["load"]
         models = ", ".join(model["id"] for model in engine["models"][:3])
         more = len(engine["models"]) - 3
-        at_once = f" of {load['capacity']:,}" if load["capacity"] else ""
+        bounded = 0 < load["capacity"] < UNBOUNDED
+        at_once = f" of {load['capacity']:,}" if bounded else ""
         waiting = f", {load['waiting']:,} waiting" if load["waiting"] else ""
         rows.append(
             (
@@ -182,7 +192,9 @@ def engines(summary: dict[str, Any]) -> Markup:
                 tag(load["state"]),
                 (models or "none yet") + (f" and {more} more" if more > 0 else ""),
                 figures.si(load["tokens_per_second"], "tok/s"),
-                theme.meter(load["running"], load["capacity"], f"{load['running']}{at_once} places taken"),
+                theme.meter(load["running"], load["capacity"], f"{load['running']}{at_once} places taken")
+                if bounded
+                else Markup('<span class="muted">no limit</span>'),
                 f"{load['running']:,}{at_once}{waiting}",
             )
         )

@@ -57,6 +57,14 @@ async def _attempt(problem: ui.label, act: Callable[[], Awaitable[Any]]) -> Any:
     return None
 
 
+async def _outcome(dialog: ui.dialog) -> Any:
+    """Return what the dialog came to, None when it was dismissed or its page was left."""
+    outcome = await dialog
+    if not dialog.is_deleted:
+        dialog.delete()
+    return outcome
+
+
 def _problem() -> ui.label:
     return ui.label().classes("problem").props('role="alert"')
 
@@ -92,8 +100,7 @@ async def create_key(gateway: Gateway, tenants: list[str]) -> bool:
         with ui.element("div").classes("actions"):
             theme.button("Cancel", lambda: dialog.submit(None), kind="plain")
             theme.button("Make key", make, kind="primary")
-    made = await dialog
-    dialog.delete()
+    made = await _outcome(dialog)
     if made is None:
         return False
     await _show_secret(made["key"])
@@ -111,8 +118,7 @@ async def _show_secret(secret: str) -> None:
             copy = theme.button("Copy")
             copy.on("click", js_handler=_COPY)
             theme.button("I have it", lambda: dialog.submit(True), kind="primary")
-    await dialog
-    dialog.delete()
+    await _outcome(dialog)
 
 
 _COPY = """async (event) => {
@@ -140,9 +146,7 @@ async def revoke_key(gateway: Gateway, key: dict[str, Any]) -> bool:
         with ui.element("div").classes("actions"):
             theme.button("Keep it", lambda: dialog.submit(False), kind="plain")
             theme.button("Revoke key", revoke, kind="danger")
-    done = bool(await dialog)
-    dialog.delete()
-    return done
+    return bool(await _outcome(dialog))
 
 
 async def edit_tenant(gateway: Gateway, tenant: dict[str, Any]) -> bool:
@@ -162,6 +166,4 @@ async def edit_tenant(gateway: Gateway, tenant: dict[str, Any]) -> bool:
         with ui.element("div").classes("actions"):
             theme.button("Cancel", lambda: dialog.submit(False), kind="plain")
             theme.button("Save", save, kind="primary")
-    done = bool(await dialog)
-    dialog.delete()
-    return done
+    return bool(await _outcome(dialog))

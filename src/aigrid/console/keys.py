@@ -78,7 +78,7 @@ class KeysPage:
                 )
             for key in keys:
                 with ui.element("article").classes("item"):
-                    theme.html(key_view(key))
+                    theme.html(key_view(key)).classes("cells")
                     if key["revoked_ns"] is None:
                         name = key["name"] or key["hint"]
                         theme.button("Revoke", lambda key=key: self._revoke(key), kind="small").props(
@@ -93,7 +93,7 @@ class KeysPage:
                 theme.html(theme.empty("No tenants yet", "A tenant is made with its first key."))
             for tenant in tenants:
                 with ui.element("article").classes("item"):
-                    theme.html(tenant_view(tenant))
+                    theme.html(tenant_view(tenant)).classes("cells")
                     theme.button("Limits", lambda tenant=tenant: self._edit(tenant), kind="small").props(
                         f'aria-label="Limits of {segment(tenant["name"])}"'
                     )
@@ -103,10 +103,10 @@ def key_view(key: dict[str, Any]) -> Markup:
     """Return one key: its name, whose it is, what it may, what it used."""
     tags = Markup('<span class="tag warm">admin</span>') if key["scope"] == "admin" else Markup("")
     if key["revoked_ns"] is not None:
-        tags += Markup(' <span class="tag bad">revoked {}</span>').format(figures.moment(key["revoked_ns"]))
+        tags += Markup(' <span class="tag bad">revoked {}</span>').format(figures.day(key["revoked_ns"]))
     title = Markup(
         '<b>{}</b> <code class="muted">…{}</code> {}<br><span class="muted small">{} · since {}</span>'
-    ).format(key["name"] or "unnamed", key["hint"], tags, key["tenant"], figures.moment(key["created_ns"]))
+    ).format(key["name"] or "unnamed", key["hint"], tags, key["tenant"], figures.day(key["created_ns"]))
     return Markup('<div class="who">{}</div>{}').format(title, use_view(key))
 
 
@@ -120,7 +120,7 @@ def use_view(owner: dict[str, Any]) -> Markup:
     limits, used = owner["limits"], owner["used"]
     spans = Markup("").join(
         _spent(name, used[f"{span}_nusd"], limits.get(f"{span}_nusd"))
-        for name, span in (("today", "day"), ("this month", "month"), ("in all", "total"))
+        for name, span in (("today", "day"), ("month", "month"), ("total", "total"))
     )
     rates = [
         f"{limits[field]:,} {unit}"

@@ -25,12 +25,15 @@ COLUMNS = (
 
 def records_table(records: Sequence[Mapping[str, Any]], names: Mapping[str, str], now_ns: int) -> Markup:
     """Return the records as a table; `names` maps key ids to what they are called."""
-    return theme.table(COLUMNS, (_row(record, names, now_ns) for record in records), "Settled requests, newest first")
+    costs = [record["upstream_nusd"] + record["energy_nusd"] + record["hardware_nusd"] for record in records]
+    revenues = [record["revenue_nusd"] for record in records]
+    money = zip(figures.dollars_column(costs), figures.dollars_column(revenues), strict=True)
+    rows = (_row(record, names, now_ns) + amounts for record, amounts in zip(records, money, strict=True))
+    return theme.table(COLUMNS, rows, "Settled requests, newest first")
 
 
 def _row(record: Mapping[str, Any], names: Mapping[str, str], now_ns: int) -> tuple[str | Markup, ...]:
     outcome, key_id = record["outcome"], record["key_id"]
-    cost = record["upstream_nusd"] + record["energy_nusd"] + record["hardware_nusd"]
     called = names.get(key_id, key_id)
     return (
         Markup('<span title="{}">{}</span>').format(record["id"], figures.moment(record["settled_ns"], now_ns)),
@@ -44,8 +47,6 @@ def _row(record: Mapping[str, Any], names: Mapping[str, str], now_ns: int) -> tu
         f"{record['completion_tokens']:,}",
         figures.duration(record["first_token_ns"] or None),
         figures.joules(record["energy_mj"]),
-        figures.dollars(cost),
-        figures.dollars(record["revenue_nusd"]),
     )
 
 

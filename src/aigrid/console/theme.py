@@ -166,7 +166,7 @@ def frame(request: Request, current: str) -> Iterator[Link]:
         ui.dark_mode(chosen == "dark")
     with ui.element("div").classes("frame"):
         with ui.element("nav").classes("nav").props('aria-label="Pages"'):
-            html(LOGO + _links(current))
+            html(LOGO + _links(current)).classes("nav-main")
             with ui.element("div").classes("nav-foot"):
                 status = html()
                 with ui.element("div").classes("row"):
