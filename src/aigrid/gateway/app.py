@@ -106,7 +106,10 @@ class Gateway:
             pass
         except AigridError as error:
             self.metrics.refusals.labels(str(error.status), error.code or "").inc()
-            await error_response(error).send(send)
+            response = error_response(error)
+            if request.path.startswith(messages.WIRE.path):
+                response.body = msgspec.json.encode(messages.WIRE.error_body(error))
+            await response.send(send)
         except Exception:
             log.exception("unexpected error on %s %s", request.method, request.path)
             await error_response(AigridError("something went wrong in the gateway; its log says what")).send(send)

@@ -1,0 +1,97 @@
+"""Do other people's clients work? Both official SDKs, named checks, against the echo engine and the default model.
+
+`python -m benchmarks.sdk_conformance [--json]`. The peer is the SDK itself: a check passes where the unchanged client
+gets from this factory what it gets from the API it was made for.
+"""
+
+import contextlib
+import importlib.metadata
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.common import arguments, factory, log, report
+from benchmarks.sdk_checks import Check, Target, checks
+
+SDKS = ("openai", "anthropic")
+
+
+@contextlib.contextmanager
+def target(*options: str, model: str) -> Iterator[Target]:
+    """Run a factory with three keys: a good one, one that can pay for nothing, one with a request a minute."""
+    with factory(*options) as running:
+
+        def key(tenant: str, *limits: str) -> str:
+            made = running.run("keys", "create", "--tenant", tenant, *limits)
+            return str(made["key"])
+
+        poor, slow = key("poor", "--budget-usd", "0.000000001"), key("slow", "--rpm", "1")
+        found = Target(running.url, model, key("rich"), poor, slow)
+        try:
+            yield found
+        finally:
+            found.close()
+
+
+def outcome(check: Check, at: Target) -> dict[str, Any]:
+    """Run a check; returns its name, whether it passed and, where it did not, why."""
+    begin = time.perf_counter()
+    why = ""
+    try:
+        check.run(at)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"[:300]
+    passed = {
+        "sdk": check.sdk,
+        "check": check.claim,
+        "passed": not why,
+        "ms": round((time.perf_counter() - begin) * 1e3),
+    }
+    return {**passed, "why": why} if why else passed
+
+
+def run(engine: str, model: str) -> list[dict[str, Any]]:
+    """Run all checks that an engine allows."""
+    results = []
+    with target("--engine", engine, model=model) as at:
+        for check in (found for sdk in SDKS for found in checks(sdk, echo=engine == "echo")):
+            result = {"engine": engine, **outcome(check, at)}
+            log(f"{'ok  ' if result['passed'] else 'FAIL'} {engine:8} {check.sdk:9} {check.claim}")
+            if not result["passed"]:
+                log(f"     {result['why']}")
+            results.append(result)
+    return results
+
+
+def main() -> None:
+    """Run both engines and report the score."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--engine", choices=("echo", "openvino"), help="only this engine")
+    parser.add_argument("--model", default="smollm2-135m-instruct", help="the real model")
+    given = parser.parse_args()
+    results = []
+    if given.engine != "openvino":
+        results += run("echo", "echo")
+    if given.engine != "echo":
+        results += run("openvino", given.model)
+    score = {
+        f"{sdk} SDK on {engine}": [r["passed"] for r in results if (r["sdk"], r["engine"]) == (sdk, engine)]
+        for sdk in SDKS
+        for engine in dict.fromkeys(r["engine"] for r in results)
+    }
+    passed = sum(r["passed"] for r in results)
+    figures = {
+        "name": "sdk_conformance",
+        "sdks": {sdk: importlib.metadata.version(sdk) for sdk in SDKS},
+        "checks": len(results),
+        "passed": passed,
+        "score": f"{passed}/{len(results)}",
+        "failed": [f"{r['engine']}, {r['sdk']}: {r['check']}" for r in results if not r["passed"]],
+        "results": results,
+        "holds": {f"{name}: all {len(oks)} checks pass": all(oks) for name, oks in score.items()},
+    }
+    report(figures, given.json)
+
+
+if __name__ == "__main__":
+    main()
