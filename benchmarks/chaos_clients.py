@@ -93,21 +93,15 @@ def _frames(parts: list[bytes]) -> int:
     return len(_CONTENT.findall(b"".join(parts)))
 
 
-async def crowd(http: HttpClient, requests: int, at_once: int, seed: int, done: asyncio.Event) -> list[Seen]:
-    """Make `requests` requests, `at_once` at a time, until they are made or `done`; return what each came to."""
+async def crowd(http: HttpClient, requests: int, at_once: int, seed: int, seen: list[Seen]) -> None:
+    """Make `requests` requests, `at_once` at a time; `seen` gains what each came to."""
     rng = random.Random(seed)
     plans = iter([plan(rng) for _ in range(requests)])
-    seen: list[Seen] = []
 
     async def work() -> None:
         for body, kind, leave in plans:
-            if done.is_set():
-                return
-            result = await ask(http, body, kind, leave)
-            while result.ended == "unreached" and not done.is_set():
+            while (result := await ask(http, body, kind, leave)).ended == "unreached":
                 await asyncio.sleep(0.05)
-                result = await ask(http, body, kind, leave)
             seen.append(result)
 
     await asyncio.gather(*(work() for _ in range(at_once)))
-    return seen
