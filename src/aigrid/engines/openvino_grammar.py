@@ -26,6 +26,17 @@ _LARGEST_BOUND = 100_000
 _BOUNDS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _REMEMBERED = 1024
 
+_JSON_OBJECT = r"""
+root ::= object
+value ::= object | array | string | number | "true" | "false" | "null"
+object ::= "{" (member (", " member)*)? "}"
+member ::= string ": " value
+array ::= "[" (value (", " value)*)? "]"
+string ::= "\"" ([^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F]))* "\""
+number ::= "-"? ("0" | [1-9] [0-9]*) ("." [0-9]+)? ([eE] [+-]? [0-9]+)?
+"""
+"""Any JSON object, written in one way: small models lose themselves where white space is free."""
+
 _Config = genai.StructuredOutputConfig
 
 
@@ -58,7 +69,7 @@ def _plain(grammar: Grammar) -> tuple[str, Any]:
     if grammar.kind == "regex":
         return f"regex {grammar.value}", _Config(regex=grammar.value)
     if grammar.kind == "json":
-        return "json", _Config(json_schema='{"type": "object"}')
+        return "json", _Config(grammar=_JSON_OBJECT)
     _check_bounds(_parse(grammar.value), "response_format")
     return f"schema {grammar.value}", _Config(json_schema=grammar.value)
 

@@ -93,7 +93,9 @@ def _spell_out(message: dict[str, Any]) -> dict[str, Any]:
     """Write tool calls and results as text, for a template that knows neither."""
     content = message["content"]
     for call in message.get("tool_calls", []):
-        body = json.dumps({"name": call["function"]["name"], "arguments": call["function"]["arguments"]})
+        body = json.dumps(
+            {"name": call["function"]["name"], "arguments": call["function"]["arguments"]}, ensure_ascii=False
+        )
         content = f"{content}\n{CALL_BEGIN}\n{body}\n{CALL_END}".lstrip("\n")
     if message["role"] == "tool":
         return {"role": "user", "content": f"<tool_response>\n{content}\n</tool_response>"}
@@ -101,7 +103,9 @@ def _spell_out(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _introduce(messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    text = _TOOLS.format(signatures="\n".join(json.dumps(tool.get("function", tool)) for tool in tools))
+    text = _TOOLS.format(
+        signatures="\n".join(json.dumps(tool.get("function", tool), ensure_ascii=False) for tool in tools)
+    )
     if messages[0]["role"] == "system":
         return [{"role": "system", "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
     return [{"role": "system", "content": text}, *messages]

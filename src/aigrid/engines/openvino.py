@@ -1,0 +1,338 @@
+"""The embedded engine: OpenVINO in a process of its own, started, watched and restarted from here.
+
+When the worker dies, requests that had sent nothing yet go to its successor once, unseen by their clients; the
+others end with `EngineDied`. When this process dies instead, the worker waits for a successor, who finds it by its
+socket and may ask it with `report` what was made.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+
+import msgspec
+
+from aigrid.core.clock import SECOND, mono_ns
+from aigrid.core.config import EngineConfig
+from aigrid.core.errors import AigridError, BadRequest, EngineDied, Unavailable, UpstreamError
+from aigrid.engines import openvino_wire as wire
+from aigrid.engines.base import (
+    Chunk,
+    EmbedRequest,
+    Embeddings,
+    GenerateRequest,
+    Load,
+    ModelInfo,
+    byte_bound,
+)
+from aigrid.engines.openvino_process import WorkerProcess
+
+_BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_FIRST_TRIES = 3
+_STEADY_NS = 60 * SECOND
+_READY_WAIT_S = 120.0
+
+
+class _Open:
+    """A request on its way: what came for it, and who waits for more."""
+
+    __slots__ = ("begun", "inbox", "message", "retried", "waiter")
+
+    def __init__(self, message: wire.ToWorker) -> None:
+        self.message = message
+        self.inbox: deque[Chunk | wire.Counted | wire.Reported | AigridError] = deque()
+        self.waiter: asyncio.Future[None] | None = None
+        self.begun = self.retried = False
+
+    def put(self, item: Chunk | wire.Counted | wire.Reported | AigridError) -> None:
+        self.inbox.append(item)
+        self.begun = True
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def get(self) -> Chunk | wire.Counted | wire.Reported:
+        while not self.inbox:
+            self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+        item = self.inbox.popleft()
+        if isinstance(item, AigridError):
+            raise item
+        return item
+
+
+class _Link(asyncio.Protocol):
+    """The connection to one worker."""
+
+    def __init__(self, engine: "OpenVinoEngine") -> None:
+        loop = asyncio.get_running_loop()
+        self._engine = engine
+        self._frames = wire.Frames(wire.ToClient)
+        self._transport: asyncio.WriteTransport | None = None
+        self.hello: asyncio.Future[wire.Hello | None] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way out."""
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what is complete."""
+        for message in self._frames.feed(data):
+            if isinstance(message, wire.Made):
+                self._engine._made(message)
+            elif isinstance(message, wire.Hello):
+                self.hello.set_result(message)
+            else:
+                self._engine._answered(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who waits."""
+        if not self.hello.done():
+            self.hello.set_result(None)
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def send(self, message: wire.ToWorker) -> None:
+        """Send a message, or nothing when the worker is gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(wire.pack(message))
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+class OpenVinoEngine:
+    """Serves the model at `path` (a GGUF file or an OpenVINO folder) under the name `model_id`.
+
+    `run_dir` holds the worker's socket, lock and log; one engine per `run_dir` and `name`.
+    """
+
+    def __init__(self, model_id: str, path: Path, config: EngineConfig, run_dir: Path, name: str = "local") -> None:
+        self.name = name
+        self.model_id = model_id
+        self._config = config
+        self._process = WorkerProcess(path, config, run_dir, name)
+        self._link: _Link | None = None
+        self._hello: wire.Hello | None = None
+        self._open: dict[int, _Open] = {}
+        self._next = 0
+        self._ready = asyncio.Event()
+        self._failed: AigridError | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._trouble = ""
+        self._rate: deque[tuple[int, int]] = deque()
+
+    async def start(self) -> None:
+        """Attach to a living worker or start one; returns when the model is loaded.
+
+        Raises `AigridError` with the reason when the model cannot be loaded.
+        """
+        if self._supervisor is None:
+            self._supervisor = asyncio.create_task(self._supervise(), name=f"engine-{self.name}")
+        await self._ready.wait()
+        if self._failed is not None:
+            raise self._failed
+
+    async def stop(self) -> None:
+        """End the worker and everything that runs in it."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+            self._supervisor = None
+        self._ready.clear()
+        if self._link is not None:
+            self._link.send(wire.Stop())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._link.lost), 10.0)
+            alone = self._link.lost.done() or self._hello is None or self._hello.clients == 1
+            self._link.close()
+            self._link = None
+            if alone:
+                await self._process.end()
+        else:
+            await self._process.end()
+        self._fail_all(Unavailable("the engine was stopped"))
+
+    def models(self) -> list[ModelInfo]:
+        """Return the one model that is served."""
+        context = self._hello.context if self._hello is not None else ModelInfo("").context
+        return [ModelInfo(id=self.model_id, context=context)]
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        """Make tokens for one request; see `Engine`. Answers to the same seed agree as far as rounding allows."""
+        await self._until_ready()
+        seq = self._send(lambda seq: wire.Generate(seq, request))
+        entry = self._open[seq]
+        try:
+            while True:
+                chunk = await entry.get()
+                assert isinstance(chunk, Chunk)
+                if chunk.usage is not None:
+                    del self._open[seq]
+                    yield chunk
+                    return
+                yield chunk
+        finally:
+            if self._open.pop(seq, None) is not None and self._link is not None:
+                self._link.send(wire.Cancel(seq))
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Raise `BadRequest`: this engine generates."""
+        raise BadRequest(
+            f"no embedding model is loaded: `{self.model_id}` generates text. Add an upstream that embeds under "
+            "[[upstreams]] in aigrid.toml",
+            param="model",
+            code="no_embedding_model",
+        )
+
+    def token_bound(self, request: GenerateRequest) -> int:
+        """Return a number of tokens that the prompt cannot exceed; it includes the words that introduce tools."""
+        tools = len(msgspec.json.encode(request.tools)) if request.tools else 0
+        return byte_bound(request) + tools + 512
+
+    async def count(self, request: GenerateRequest) -> int:
+        """Return the exact number of prompt tokens; raises `BadRequest` for what cannot be a prompt."""
+        answer = await self._ask(lambda seq: wire.Count(seq, request))
+        assert isinstance(answer, wire.Counted)
+        return answer.tokens
+
+    async def report(self, ids: list[str]) -> dict[str, int]:
+        """Return the completion tokens made for requests, by request id; those the worker never saw are left out."""
+        answer = await self._ask(lambda seq: wire.Report(seq, ids))
+        assert isinstance(answer, wire.Reported)
+        return answer.tokens
+
+    def load(self) -> Load:
+        """Return how busy the engine is with this client's requests."""
+        horizon = mono_ns() - SECOND
+        while self._rate and self._rate[0][0] < horizon:
+            self._rate.popleft()
+        begun = sum(entry.begun for entry in self._open.values())
+        up = self._ready.is_set() and self._failed is None
+        pid = self._process.pid
+        return Load(
+            running=begun,
+            waiting=len(self._open) - begun,
+            capacity=self._config.max_batch,
+            tokens_per_second=float(sum(tokens for _, tokens in self._rate)),
+            state="ready" if up else "down" if self._failed is not None or self._trouble else "starting",
+            pids=(pid,) if pid and up else (),
+        )
+
+    # The way to the worker and back
+
+    async def _until_ready(self) -> None:
+        if not self._ready.is_set():
+            try:
+                await asyncio.wait_for(self._ready.wait(), _READY_WAIT_S)
+            except TimeoutError:
+                trouble = f": it {self._trouble}" if self._trouble else ""
+                raise Unavailable(f"the engine is not ready{trouble}; try again soon", retry_after=10) from None
+        if self._failed is not None:
+            raise self._failed
+
+    def _send(self, make: Callable[[int], wire.ToWorker]) -> int:
+        self._next += 1
+        message = make(self._next)
+        self._open[self._next] = _Open(message)
+        if self._link is not None:
+            self._link.send(message)
+        return self._next
+
+    async def _ask(self, make: Callable[[int], wire.ToWorker]) -> Chunk | wire.Counted | wire.Reported:
+        await self._until_ready()
+        seq = self._send(make)
+        try:
+            return await self._open[seq].get()
+        finally:
+            self._open.pop(seq, None)
+
+    def _made(self, message: wire.Made) -> None:
+        tokens = 0
+        for seq, chunk in message.chunks:
+            for delta in chunk.deltas:
+                tokens += delta.tokens
+            entry = self._open.get(seq)
+            if entry is not None:
+                entry.put(chunk)
+        self._rate.append((mono_ns(), tokens))
+        if len(self._rate) > 4096:
+            self._rate.popleft()
+
+    def _answered(self, message: wire.Counted | wire.Reported | wire.Failed) -> None:
+        entry = self._open.get(message.seq)
+        if entry is None:
+            return
+        if isinstance(message, wire.Failed):
+            kind = BadRequest if message.kind == "bad_request" else UpstreamError
+            entry.put(kind(message.message, param=message.param, code=message.code))
+        else:
+            entry.put(message)
+
+    # Supervision
+
+    async def _supervise(self) -> None:
+        failures, ever = 0, False
+        while True:
+            try:
+                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                since = await self._come_up()
+                ever = True
+            except Unavailable as error:  # it died while it loaded
+                failures, self._trouble = failures + 1, error.message
+                if not ever and failures >= _FIRST_TRIES:
+                    return self._give_up(error)
+                continue
+            except AigridError as error:  # it says that it cannot serve this model
+                return self._give_up(error)
+            assert self._link is not None
+            await self._link.lost
+            self._ready.clear()
+            self._link = None
+            failures = 0 if mono_ns() - since > _STEADY_NS else failures + 1
+            self._trouble = await self._process.obituary()
+            self._bury()
+
+    async def _come_up(self) -> int:
+        """Connect to a worker with a loaded model; return when that was, in monotonic nanoseconds."""
+        while True:
+            link = await self._process.connect(lambda: _Link(self))
+            hello = await link.hello
+            if hello is None:
+                raise Unavailable(await self._process.explain())
+            if self._process.matches(hello):
+                break
+            await self._process.send_away(link, hello)
+        self._process.pid = hello.pid
+        self._link, self._hello, self._trouble = link, hello, ""
+        for entry in self._open.values():
+            link.send(entry.message)
+        self._ready.set()
+        return mono_ns()
+
+    def _give_up(self, error: AigridError) -> None:
+        self._failed = error
+        self._fail_all(error)
+        self._ready.set()
+
+    def _bury(self) -> None:
+        """Keep the requests that may go to the next worker; end the others."""
+        for seq, entry in list(self._open.items()):
+            if entry.begun or entry.retried:
+                del self._open[seq]
+                entry.put(EngineDied(
+                    f"the engine process {self._trouble} while it worked on this request; it restarts by itself: "
+                    "send the request again",
+                    retry_after=5,
+                ))  # fmt: skip
+            else:
+                entry.retried = True
+
+    def _fail_all(self, error: AigridError) -> None:
+        for entry in self._open.values():
+            entry.put(error)
+        self._open.clear()
