@@ -72,7 +72,9 @@ class NotFound(AigridError):
 
 
 class MethodNotAllowed(AigridError):
-    """The path exists, the method does not."""
+    """The path exists, the method does not; `allow` becomes the `Allow` header."""
+
+    allow: str = ""
 
     status = 405
     type = "invalid_request_error"

@@ -147,7 +147,9 @@ class Gateway:
             return handler
         allowed = self._methods.get(path) or self._methods.get(pattern)
         if allowed:
-            raise MethodNotAllowed(f"{request.method} {path} is not allowed; use {' or '.join(sorted(allowed))}")
+            error = MethodNotAllowed(f"{request.method} {path} is not allowed; use {' or '.join(sorted(allowed))}")
+            error.allow = ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
+            raise error
         raise NotFound(f"there is nothing at {path}; the API is described at /openapi.json")
 
     async def _models(self, request: Request) -> Response:

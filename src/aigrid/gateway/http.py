@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from aigrid.core.errors import AigridError, BadRequest, TooLarge
+from aigrid.core.errors import AigridError, BadRequest, MethodNotAllowed, TooLarge
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -23,7 +23,7 @@ _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder(dict[str, Any])
 
 
-class ClientGone(Exception):  # noqa: N818 - an event, not an error for anyone
+class ClientGone(Exception):
     """The client closed the connection."""
 
 
@@ -157,6 +157,8 @@ def error_response(error: AigridError) -> Response:
     headers: list[Header] = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode()))
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return Response.of(error_body(error), error.status, headers)

@@ -10,9 +10,10 @@ from aigrid import __version__
 from aigrid.gateway import openapi_shapes as shapes
 from aigrid.gateway.wire.chat import ChatBody
 from aigrid.gateway.wire.completions import CompletionBody
-from aigrid.gateway.wire.embeddings import EmbeddingBody
+from aigrid.gateway.wire.embeddings import MAX_INPUTS, EmbeddingBody
 from aigrid.gateway.wire.messages import CountBody, MessageBody
 from aigrid.gateway.wire.responses import ResponseBody
+from aigrid.gateway.wire.responses_input import CallItem, MessageItem, OutputItem, ReasoningItem
 
 _FAILURES = {
     400: "The request is malformed or asks for what cannot be; `param` names the field.",
@@ -27,6 +28,8 @@ _FAILURES = {
     503: "The engine or the ledger is down or starting.",
     504: "The engine did not answer in time.",
 }
+_TEXT = {"type": "string", "minLength": 1}
+_TOKEN = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _READS = (401, 403, 404, 405, 500)
 
 
@@ -75,10 +78,23 @@ def document() -> bytes:
 
 
 def _document() -> dict[str, Any]:
-    types = [t for post in _POSTS for t in (post.body, post.answer, post.error)] + [get.answer for get in _GETS]
-    types = list(dict.fromkeys(types))
+    types: list[Any] = [t for post in _POSTS for t in (post.body, post.answer, post.error)] + [
+        get.answer for get in _GETS
+    ]
+    items: list[Any] = [MessageItem, CallItem, OutputItem, ReasoningItem]
+    types = list(dict.fromkeys([*types, *items]))
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     refer = dict(zip(types, references, strict=True))
+    schemas["MessageItem"]["required"].remove("type")
+    schemas["ResponseBody"]["properties"]["input"] = {
+        "anyOf": [{"type": "string"}, _array({"anyOf": [refer[item] for item in items]})]
+    }
+    schemas["CompletionBody"]["properties"]["prompt"] = {
+        "anyOf": [_TEXT, _array(_TOKEN), _array({"anyOf": [_TEXT, _array(_TOKEN)]}, 1)]
+    }
+    schemas["EmbeddingBody"]["properties"]["input"] = {
+        "anyOf": [_TEXT, *(_array(item, MAX_INPUTS) for item in (_TEXT, _TOKEN, _array(_TOKEN)))]
+    }
     paths = {post.path: {"post": _post(post, refer)} for post in _POSTS}
     paths |= {get.path: {"get": _get(get, refer)} for get in _GETS}
     paths["/health/ready"]["get"]["responses"]["503"] = _answer("Not now.", refer[shapes.Ready])
@@ -104,7 +120,7 @@ def _document() -> dict[str, Any]:
     }
 
 
-def _post(post: _Post, refer: dict[type, dict[str, Any]]) -> dict[str, Any]:
+def _post(post: _Post, refer: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     good = _answer("The answer.", refer[post.answer])
     if post.streams:
         good["content"]["text/event-stream"] = {"schema": {"type": "string"}}
@@ -129,7 +145,7 @@ def _post(post: _Post, refer: dict[type, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _get(get: _Get, refer: dict[type, dict[str, Any]]) -> dict[str, Any]:
+def _get(get: _Get, refer: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     failures = {str(status): _answer(_FAILURES[status], refer[shapes.Error]) for status in get.failures}
     operation: dict[str, Any] = {
         "summary": get.summary,
@@ -156,6 +172,11 @@ def _text(summary: str, media: str, schema: dict[str, Any] | None = None) -> dic
 
 def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _array(items: dict[str, Any], most: int | None = None) -> dict[str, Any]:
+    schema = {"type": "array", "minItems": 1, "items": items}
+    return schema if most is None else {**schema, "maxItems": most}
 
 
 def _name(method: str, path: str) -> str:

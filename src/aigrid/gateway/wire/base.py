@@ -82,7 +82,7 @@ def tier_of(service_tier: str | None) -> Tier:
         return service_tier  # type: ignore[return-value]
     if service_tier == "flex":
         return "overnight"
-    if service_tier in (None, "auto", "default", "priority", "scale", "fast"):
+    if service_tier in (None, "auto", "default", "priority", "scale", "fast", "ultrafast"):
         return "fast"
     raise BadRequest(
         f"service_tier '{service_tier}' is not known; use fast, think, overnight, auto, default, flex or priority",

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from aigrid.core.errors import BadRequest
 from aigrid.engines.base import Embeddings, EmbedRequest
 from aigrid.gateway.wire.base import convert, tier_of
-from aigrid.gateway.wire.sampling import Model
+from aigrid.gateway.wire.sampling import Model, TierName
 from aigrid.ledger.base import Tier
 
 PATH = "/v1/embeddings"
@@ -25,7 +25,7 @@ class EmbeddingBody(Struct, kw_only=True):
     input: str | Annotated[list[Any], Meta(min_length=1, max_length=MAX_INPUTS)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Meta(ge=1, le=65536)] | None = None
-    service_tier: str | None = None
+    service_tier: TierName | None = None
     user: str | None = None
 
 

@@ -19,6 +19,9 @@ _REFUSED = {
 }
 
 
+MessageTier = Annotated[str, Meta(extra_json_schema={"enum": ["auto", "standard_only", "fast", "think", "overnight"]})]
+
+
 class ToolBody(Struct):
     """A tool that the model may ask for; tools that a server runs are not offered here."""
 
@@ -111,7 +114,7 @@ class MessageBody(CountBody, kw_only=True):
     top_k: Annotated[int, Meta(ge=0, le=MAX_TOKENS)] | None = None
     stream: bool | None = None
     metadata: UserMetadata | None = None
-    service_tier: str | None = None
+    service_tier: MessageTier | None = None
 
 
 class _Messages:
@@ -139,8 +142,8 @@ class _Messages:
             "user": user,
         }
         generate.body |= {name: value for name, value in more.items() if value is not None}
-        tier = asked.service_tier
-        return Parsed(generate, tier_of("default" if tier == "standard_only" else tier), user or "")
+        tier = "default" if asked.service_tier == "standard_only" else asked.service_tier
+        return Parsed(generate, tier_of(tier), user or "")
 
     def encoder(self, parsed: Parsed, created: int) -> Encoder:
         return MessageEncoder(parsed.generate)

@@ -20,6 +20,7 @@ from aigrid.gateway.wire.sampling import (
     ReasoningEffort,
     StreamOptions,
     Temperature,
+    TierName,
     TokenLimit,
     refuse,
 )
@@ -93,7 +94,7 @@ class ResponseBody(Struct, kw_only=True):
     truncation: Literal["auto", "disabled"] | None = None
     metadata: Metadata | None = None
     store: bool | None = None
-    service_tier: str | None = None
+    service_tier: TierName | None = None
     user: str | None = None
 
 

@@ -19,6 +19,18 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 TokenLimit = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
 StopString = Annotated[str, Meta(min_length=1, max_length=4096)]
 Metadata = Annotated[dict[str, str], Meta(max_length=16)]
+TierName = Annotated[
+    str,
+    Meta(
+        description="`fast`, `think`, `overnight`, or OpenAI's name for one of them",
+        extra_json_schema={
+            "enum": [
+                *("fast", "think", "overnight"),
+                *("auto", "default", "flex", "priority", "scale", "ultrafast"),
+            ]
+        },
+    ),
+]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
@@ -48,7 +60,7 @@ class Shared(Struct, kw_only=True):
     stream_options: StreamOptions | None = None
     logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     response_format: ResponseFormat | None = None
-    service_tier: str | None = None
+    service_tier: TierName | None = None
     user: str | None = None
 
 
