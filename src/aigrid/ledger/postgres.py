@@ -1,0 +1,353 @@
+"""The ledger on PostgreSQL: one database, many gateways, and budgets that hold for all of them together.
+
+Where money or rates are limited, a hold is granted by the database, in a transaction shared by all who ask at that
+moment. Where nothing is limited it is granted here and reported afterwards. Counts are durable in this gateway's
+journal, against `kill -9` as with SQLite; records reach the database some 50 ms after the settlement, or when it is
+back. A gateway that dies settles its holds when it returns; if it does not, another one settles them from what it had
+reported, once its lease has run out.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aigrid.core.clock import SECOND, mono_ns, now_ns
+from aigrid.core.config import Config, home
+from aigrid.core.errors import Conflict, LedgerUnavailable
+from aigrid.core.ids import new_id
+from aigrid.ledger import admin, postgres_checks, postgres_recovery
+from aigrid.ledger.admin import Run
+from aigrid.ledger.answers import Answers
+from aigrid.ledger.base import Hold, Order, Outcome, Record, Settlement
+from aigrid.ledger.energy import Meter
+from aigrid.ledger.holds import OpenHold
+from aigrid.ledger.journal import Journal
+from aigrid.ledger.keys import KeyRing
+from aigrid.ledger.ownership import Lock
+from aigrid.ledger.postgres_database import Database
+from aigrid.ledger.postgres_desk import Connection as WriterConnection
+from aigrid.ledger.postgres_desk import Family, Work
+from aigrid.ledger.postgres_families import Families, GrantedBook
+from aigrid.ledger.postgres_keys import KeyFile
+from aigrid.ledger.postgres_writer import Writer
+from aigrid.ledger.prices import PriceList
+from aigrid.ledger.ticker import Ticker
+from aigrid.ledger.till import Batch, Till
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+Recover = Callable[[list[str]], Awaitable[dict[str, int]]]
+POLL_S = 0.5
+LEASE_S = 120.0
+
+
+class PostgresLedger(Answers):
+    """A ledger in a database, and in a folder of this gateway's own: its name, its journal, and the keys it knows."""
+
+    def __init__(
+        self,
+        url: str,
+        config: Config,
+        *,
+        folder: Path | None = None,
+        owner: bool = True,
+        meter: Meter | None = None,
+        recover: Recover | None = None,
+        lease_s: float = LEASE_S,
+    ) -> None:
+        """`lease_s` is how long a gateway may be silent before others settle its holds, in seconds."""
+        super().__init__()
+        self.url = url
+        self.folder = folder or home() / "gateway"
+        self.owner = owner
+        self.prices = PriceList(config)
+        self.gateway = ""
+        self.book = self._grants = GrantedBook()
+        self._config = config
+        self._meter = meter
+        self._recover = recover
+        self._lease_s = lease_s
+        self._families = Families()
+        self._key_file = KeyFile(self.folder / "keys.json")
+        self._database = Database(url)
+        self._lock: Lock | None = None
+        self._till: Till | None = None
+        self._writer: Writer | None = None
+        self._ticker: Ticker | None = None
+        self._poller: asyncio.Task[None] | None = None
+        self._reaper: asyncio.Task[None] | None = None
+        self._committed = asyncio.Event()
+        self._left: list[Path] = []
+        self._recovered: list[Record] = []
+        self._first = True
+
+    async def open(self) -> list[Record]:
+        """Connect; the owner also settles the holds that it left open, and returns their records.
+
+        With the database away, an owner that has seen it before opens all the same, on the keys that it knew, and
+        settles what it left once the database is back. Raises `Conflict` where another process uses the folder.
+        """
+        if not self.owner:
+            await self._database.migrate()
+            await self.refresh()
+            return []
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = Lock(self.folder / "lock")
+        try:
+            self.gateway = _name(self.folder / "name")
+            self._left = sorted(self.folder.glob("journal-*"))
+            knows = self._key_file.load()
+            if knows is not None:
+                self._take(knows)
+            self._till = Till(
+                self.book, Journal(self.folder / new_id("journal-")), self.prices, self._config.site.id,
+                owner=self.gateway,
+            )  # fmt: skip
+            self._writer = Writer(
+                self.url, self.gateway, connected=self._connected, tend=self._tend, tend_s=min(1.0, self._lease_s / 4),
+                granted=self._grants.grant, committed=self._on_commit,
+            )  # fmt: skip
+            await self._writer.tried.wait()
+            if not self._writer.up and knows is None:
+                self._writer.require()
+            self._ticker = Ticker(self._till, self._meter, self._submit, self._config.ledger.commit_ms / 1000)
+            self._poller = asyncio.create_task(self._poll(), name="ledger-poll")
+        except BaseException:
+            await self._let_go()
+            raise
+        return self._recovered
+
+    async def close(self) -> None:
+        """Settle nothing, lose nothing: commit what is settled and let go. Open holds stay in the journal."""
+        for task in (self._poller, self._reaper):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        self._poller = self._reaper = None
+        if self._ticker is not None:
+            await self._ticker.stop()
+            self._ticker = None
+        await self._let_go()
+
+    async def hold(self, order: Order, parent: Hold | None = None) -> OpenHold:
+        """Reserve; raises `BudgetExceeded` or `RateLimited`, and then nothing is held or charged.
+
+        Raises `LedgerUnavailable` where money is limited and the database is away: nobody knows what is left.
+        """
+        assert parent is None or isinstance(parent, OpenHold)
+        till, writer = self._owned()
+        idle = not till.open
+        if parent is None and self._limited(order, writer):
+            hold = await self._ask(till, writer, order)
+        else:
+            hold = till.hold(order, parent)
+            self._families.opened(hold, asked=False)
+        if idle and self._ticker is not None:
+            self._ticker.wake()
+        return hold
+
+    def settle(
+        self, hold: Hold, outcome: Outcome, *, site: str = "", usage_source: str = "counted", note: str = ""
+    ) -> Settlement:
+        """Settle a hold from its counts; a second call changes nothing and returns the first result."""
+        assert isinstance(hold, OpenHold)
+        till, _ = self._owned()
+        if hold.settlement is not None:
+            return hold.settlement
+        settlement = till.settle(hold, outcome, site=site, usage_source=usage_source, note=note)
+        self._families.settled(hold)
+        if self._ticker is not None:
+            self._ticker.wake()
+        return settlement
+
+    async def flush(self) -> None:
+        """Return when everything settled until now is committed; waits as long as the database fails."""
+        till, _ = self._owned()
+        if self._ticker is not None:
+            await self._ticker.tick()
+        until = till.settlements
+        while till.commits < until:
+            self._committed.clear()
+            await self._committed.wait()
+
+    async def check(self) -> list[str]:
+        """Derive every balance again from the records and return each disagreement as a sentence; empty is good."""
+        return await self._read(postgres_checks.check)
+
+    def health(self) -> dict[str, Any]:
+        """Return what `/health/ready` shows: database reachable, records waiting for commit, last error."""
+        writer, till = self._writer, self._till
+        error = writer.error if writer is not None else "the ledger is closed"
+        return {
+            "ok": error is None and writer is not None and not writer.set_aside,
+            "backend": "postgresql",
+            "gateway": self.gateway,
+            "error": error,
+            "failing_since_ns": writer.failing_since_ns if writer is not None else 0,
+            "committed_ns": writer.committed_ns if writer is not None else 0,
+            "waiting": till.waiting if till is not None else 0,
+            "set_aside": writer.set_aside if writer is not None else 0,
+            "open": len(till.open) if till is not None else 0,
+        }
+
+    def _limited(self, order: Order, writer: Writer) -> bool:
+        """Return whether the database must grant this; raises `LedgerUnavailable` if it must and cannot."""
+        account = self.book.keys.get(order.key.id) or self.book.key(order.key)
+        payer = account.payer
+        assert payer is not None
+        if account.budgets or payer.budgets:
+            writer.require()
+            return True
+        # Rates alone: with the database away, this gateway keeps them for itself.
+        return writer.up and any(
+            limit is not None
+            for one in (account, payer)
+            for limit in (one.limits.requests_per_minute, one.limits.tokens_per_minute, one.limits.concurrency)
+        )
+
+    async def _ask(self, till: Till, writer: Writer, order: Order) -> OpenHold:
+        id_ = order.request_id
+        if id_ in till.open or not self._grants.ask(id_):
+            raise Conflict(f"request {id_} has a hold already; give each request an id of its own")
+        try:
+            await writer.ask(order, self.prices.tariff(order.model, order.tier, order.site, now_ns()))
+        except BaseException:
+            if self._grants.forget(id_):
+                writer.release(order)
+            raise
+        try:
+            hold = till.hold(order)
+        except BaseException:
+            self._grants.forget(id_)
+            writer.release(order)
+            raise
+        self._families.opened(hold, asked=True)
+        return hold
+
+    def _submit(self, batch: Batch) -> None:
+        # In one step with the tick: what the families reserve now is what is left after these records.
+        assert self._writer is not None
+        meters = [batch.meter] if batch.meter is not None else []
+        self._writer.submit(Work(batch.rows, self._families.changed(), meters, batch.slots))
+
+    def _on_commit(self, slots: list[int]) -> None:
+        if self._till is not None:
+            self._till.committed(slots)
+            self._committed.set()
+
+    async def _connected(self) -> None:
+        """Bring everything up to date with a database that can be reached (again)."""
+        if self._first:
+            await self._database.migrate()
+            await self._write(lambda run: admin.note_prices(run, self.prices))
+            await self._refresh_all()
+            self._recovered += await postgres_recovery.own(self._write, self.gateway, self._left, self._recover)
+            for path in self._left:
+                path.unlink(missing_ok=True)
+            self._left = []
+            self._first = False
+        await self.refresh()
+
+    async def _tend(self, connection: WriterConnection) -> None:
+        """Show that this gateway lives, report open holds, let go of those nobody has, look for gateways that died."""
+        assert self._writer is not None
+        await connection.execute(
+            "INSERT INTO gateways (id, beat) VALUES (%s, clock_timestamp()) "
+            "ON CONFLICT (id) DO UPDATE SET beat = excluded.beat",
+            [self.gateway],
+        )
+        families = self._families.report()
+        found = await connection.execute("SELECT id, tenant, key_id FROM holds WHERE gateway = %s", [self.gateway])
+        for id_, tenant, key_id in await found.fetchall():
+            if not (self._families.knows(id_) or self._grants.asked(id_) or self._writer.waiting_for(id_)):
+                families[id_] = Family(tenant, key_id, None)
+        if families:
+            self._writer.submit(Work(families=families))
+        patient = mono_ns() - self._writer.up_since > self._lease_s * SECOND  # others had time to reconnect, too
+        if patient and (self._reaper is None or self._reaper.done()):
+            dead = await connection.execute(
+                "SELECT id FROM gateways WHERE beat < clock_timestamp() - make_interval(secs => %s)", [self._lease_s]
+            )
+            gone = [id_ for (id_,) in await dead.fetchall()]
+            if gone:
+                self._reaper = asyncio.create_task(self._reap(gone), name="ledger-reaper")
+
+    async def _reap(self, gateways: list[str]) -> None:
+        for gateway in gateways:
+            with contextlib.suppress(LedgerUnavailable):
+                settled = await self._write(partial(postgres_recovery.reap, gateway=gateway, lease_s=self._lease_s))
+                log.warning("gateway %s is gone; %d of its holds were settled", gateway, settled)
+
+    async def _poll(self) -> None:
+        """See what other processes change: new and revoked keys, limits."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            if self._writer is not None and self._writer.up:
+                with contextlib.suppress(LedgerUnavailable):
+                    await self.refresh()
+
+    def _take(self, changes: admin.Changes) -> None:
+        super()._take(changes)
+        if self.owner and (changes.keys or changes.tenants):
+            self._key_file.save(changes)
+
+    async def _let_go(self) -> None:
+        writer, self._writer = self._writer, None
+        clean = await writer.stop() if writer is not None else True
+        till, self._till = self._till, None
+        if till is not None:
+            till.journal.close()
+            if clean and not till.open and not till.waiting:
+                till.journal.path.unlink(missing_ok=True)
+        await self._database.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _owned(self) -> tuple[Till, Writer]:
+        if self._till is None or self._writer is None:
+            raise Conflict(
+                "the ledger is not open"
+                if self.owner
+                else "this process has the ledger open for reading and administration only"
+            )
+        return self._till, self._writer
+
+    async def _refresh_all(self) -> None:
+        """Read all keys anew: what the file knew may be of another database."""
+        before = self.ring, self._tenants
+        self.ring, self._tenants, self._revision = KeyRing(), {}, (0, 0)
+        self._key_file.clear()
+        try:
+            await self.refresh()
+        except BaseException:
+            self.ring, self._tenants = before
+            raise
+
+    async def _held(self) -> tuple[int, int]:
+        """Return the open holds of all gateways, those of this one as they are now."""
+        sql = "SELECT count(*), coalesce(sum(amount_nusd), 0) FROM holds WHERE gateway <> ?"
+        ((count, held),) = await self._read(lambda run: run(sql, (self.gateway,)))
+        if self._till is None:
+            return int(count), int(held)
+        return int(count) + len(self._till.open), int(held) + self._till.held_nusd
+
+    async def _read(self, ask: Callable[[Run], T]) -> T:
+        return await self._database.read(ask)
+
+    async def _write(self, do: Callable[[Run], T]) -> T:
+        return await self._database.write(do)
+
+
+def _name(path: Path) -> str:
+    """Return this gateway's name, made at its first start and kept in its folder."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        name = new_id("gw_")
+        path.write_text(f"{name}\n")
+        return name
