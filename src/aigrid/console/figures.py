@@ -68,15 +68,19 @@ def dollars_column(amounts: Sequence[int]) -> list[str]:
 
 
 def _places(nusd: int) -> int:
-    """Return the decimals that show two significant digits of an amount: 2 from a dollar on, 9 at most."""
-    places = 2
-    while places < 9 and round(abs(nusd) / NUSD, places) < 9.5 * 10**-places:
-        places += 1
-    return places
+    """Return the decimals that show two significant digits of an amount: 2 from ten cents on, 9 at most."""
+    return next((places for places in range(2, 9) if _units(nusd, places) >= 10), 9)
+
+
+def _units(nusd: int, places: int) -> int:
+    """Return the size of an amount in units of the last decimal, half a unit rounded up."""
+    unit = 10 ** (9 - places)
+    return (abs(nusd) + unit // 2) // unit
 
 
 def _fixed(nusd: int, places: int) -> str:
-    return f"{'−' if nusd < 0 else ''}${abs(nusd) / NUSD:,.{places}f}"
+    whole, part = divmod(_units(nusd, places), 10**places)
+    return f"{'−' if nusd < 0 else ''}${whole:,}.{part:0{places}d}"
 
 
 def percent(part: float, whole: float) -> str:
@@ -91,9 +95,9 @@ def duration(ns: int | None) -> str:
     seconds = ns / SECOND
     if seconds < 0.9995:
         return f"{digits(seconds * 1000) if seconds < 0.1 else round(seconds * 1000)}{NBSP}ms"
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f}{NBSP}s"
-    whole = int(seconds)
+    whole = round(seconds)
     for size, unit, rest, rest_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
             return f"{whole // size}{NBSP}{unit} {whole % size // rest}{NBSP}{rest_unit}"
