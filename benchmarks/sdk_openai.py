@@ -358,7 +358,7 @@ def engine_fails_midway(target: Target) -> None:
     stream = target.openai().chat.completions.create(
         model=target.model, messages=say("[echo fail=500 after=3 tokens=9] x"), stream=True
     )
-    got = []
+    got: list[Any] = []
     raises(openai.APIError, lambda: got.extend(stream))
     assert got
 
