@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from aigrid.core.clock import DAY, SECOND, day_start, month_start
 from aigrid.core.config import Config, PriceConfig
-from aigrid.core.errors import AigridError, BudgetExceeded, Conflict, LedgerUnavailable
+from aigrid.core.errors import BudgetExceeded, Conflict, LedgerUnavailable, RateLimited
 from aigrid.ledger import checks, journal, recovery, reports
 from aigrid.ledger.base import Key, Limits, Order, Record
 from aigrid.ledger.book import Account, Book
@@ -27,10 +27,10 @@ NOON = 1_795_392_000 * SECOND
 CONFIG = Config(prices=[PriceConfig(prompt_usd_per_mtok=3e-7, cached_usd_per_mtok=1e-7, completion_usd_per_mtok=7e-7)])
 PRICES = PriceList(CONFIG)
 KEYS = [
-    Key("key_a", "acme", limits=Limits(total_nusd=40_000)),
-    Key("key_b", "acme", limits=Limits(day_nusd=15_000, concurrency=4)),
+    Key("key_a", "acme", limits=Limits(total_nusd=20_000)),
+    Key("key_b", "acme", limits=Limits(day_nusd=6_000, concurrency=4)),
 ]
-TENANT = Limits(total_nusd=60_000, month_nusd=50_000, day_nusd=30_000)
+TENANT = Limits(total_nusd=30_000, month_nusd=20_000, day_nusd=9_000)
 
 
 class Time:
@@ -81,9 +81,15 @@ class Factory:
             self.till.committed(batch.slots)
         self.queue = []
 
-    def kill(self) -> list[Record]:
+    def kill(self, *, twice: bool = False) -> list[Record]:
+        """Die and start again; `twice` dies once more after recovery is committed, before the journal is made anew."""
         self.till.close()
-        return self.start()
+        if not twice:
+            return self.start()
+        left, _ = recovery.left_behind(journal.read(self.path))
+        recovered = recovery.commit(self.run, left, 0, {}, "local", self.time.ns)
+        assert self.start() == []
+        return recovered
 
     def accounts(self) -> list[Account]:
         return [*self.book.keys.values(), *self.book.tenants.values()]
@@ -92,88 +98,97 @@ class Factory:
 class Anything(RuleBasedStateMachine):
     """Holds, children, counts, settlements, ticks, commits, crashes and midnights in any order."""
 
-    holds = Bundle("holds")
-
-    @initialize()
-    def begin(self) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="aigrid-till-")
         self.factory = Factory(Path(self.folder.name))
         self.numbers = iter(range(10**6))
-        self.expected: dict[str, tuple[int, int]] = {}
-        self.metered = 0
+        self.counted: dict[str, tuple[int, int]] = {}
+        self.late: object = None
 
     def teardown(self) -> None:
-        if not hasattr(self, "factory"):
-            return
         for hold in list(self.factory.till.open.values()):
             self.factory.till.settle(hold, "stopped")
         self.factory.tick(11)
         self.factory.commit()
         assert all(account.held == 0 and account.running == 0 for account in self.factory.accounts())
-        rows = {
-            row[0]: row[1:] for row in self.factory.run("SELECT id, prompt_tokens, completion_tokens FROM usage", ())
-        }
-        assert rows == self.expected
-        assert self.factory.run("SELECT COUNT(*) FROM usage", ()) == [(len(self.expected),)]
+        rows = self.factory.run("SELECT id, prompt_tokens, completion_tokens FROM usage ORDER BY id", ())
+        assert rows == sorted((id_, *counts) for id_, counts in self.counted.items())
         assert checks.check(self.factory.run) == []
+        self.no_request_spends_more_than_it_held()
         self.factory.till.close()
         self.folder.cleanup()
 
-    @rule(
-        target=holds, key=st.sampled_from(KEYS), prompt=st.integers(0, 8_000_000), completion=st.integers(1, 9_000_000),
-        n=st.integers(1, 3), flexible=st.booleans(), site=st.sampled_from(["local", "far"]), long=st.booleans(),
-    )  # fmt: skip
-    def hold(self, key: Key, prompt: int, completion: int, n: int, flexible: bool, site: str, long: bool) -> object:
-        model = "m" * (2000 if long else 5)
-        return self.place(Order(self.name(), key, model, site, "fast", prompt, completion * n, n, flexible))
+    def no_request_spends_more_than_it_held(self) -> None:
+        records = self.factory.run("SELECT id, parent, held_nusd, revenue_nusd FROM usage", ())
+        parents = {id_: parent for id_, parent, _, _ in records}
+        left = {id_: held for id_, parent, held, _ in records if parent is None}
+        for id_, _, _, revenue in records:
+            while parents[id_] is not None:
+                id_ = parents[id_]
+            left[id_] -= revenue
+        assert all(amount >= 0 for amount in left.values())
 
-    @rule(target=holds, parent=holds, completion=st.integers(1, 9_000_000), flexible=st.booleans())
-    def child(self, parent: object, completion: int, flexible: bool) -> object:
-        order = Order(self.name(), parent.order.key, "m", "local", "think", 1_000_000, completion, 1, flexible)
-        return self.place(order, parent)
-
-    def name(self) -> str:
-        return f"req_{next(self.numbers)}"
-
-    def place(self, order: Order, parent: object = None) -> object:
+    def place(self, order: Order, parent: object = None) -> None:
         before = [(account.spent, account.held, account.running) for account in self.factory.accounts()]
         try:
             hold = self.factory.till.hold(order, parent)
-        except AigridError:
+        except (BudgetExceeded, RateLimited):
             assert before == [(account.spent, account.held, account.running) for account in self.factory.accounts()]
-            return multiple()
+            return
         if order.flexible:
             assert order.n <= hold.completion_bound <= order.completion_bound
             assert hold.completion_bound % order.n == 0
         else:
             assert hold.completion_bound == order.completion_bound
-        self.expected[hold.id] = (0, 0)
-        return hold
+        self.counted[hold.id] = (0, 0)
 
-    @rule(hold=holds, completion=st.integers(0, 5_000_000), reasoning=st.integers(0, 1000))
-    def count(self, hold: object, completion: int, reasoning: int) -> None:
-        hold.count(completion, reasoning)
-        self.remember(hold)
+    def pick(self, number: int) -> object:
+        return list(self.factory.till.open.values())[number % len(self.factory.till.open)]
 
-    @rule(hold=holds, prompt=st.integers(0, 9_000_000), cached=st.integers(0, 9_000_000))
-    def count_prompt(self, hold: object, prompt: int, cached: int) -> None:
-        hold.count_prompt(prompt, cached)
-        self.remember(hold)
+    def any_open(self) -> bool:
+        return bool(self.factory.till.open)
 
-    def remember(self, hold: object) -> None:
-        if hold.id in self.factory.till.open:
-            self.expected[hold.id] = (hold.prompt_tokens, hold.completion_tokens)
+    @rule(
+        key=st.sampled_from(KEYS), prompt=st.integers(0, 8_000_000), completion=st.integers(1, 5_000_000),
+        n=st.integers(1, 3), flexible=st.booleans(), site=st.sampled_from(["local", "far"]), long=st.booleans(),
+    )  # fmt: skip
+    def hold(self, key: Key, prompt: int, completion: int, n: int, flexible: bool, site: str, long: bool) -> None:
+        model = "m" * (2000 if long else 5)
+        name = f"req_{next(self.numbers)}"
+        self.place(Order(name, key, model, site, "fast", prompt, completion * n, n, flexible))
 
-    @rule(hold=consumes(holds), site=st.sampled_from(["", "far"]), note=st.sampled_from(["", "n" * 700]))
-    def settle(self, hold: object, site: str, note: str) -> None:
-        if hold.id in self.factory.till.open:
-            first = self.factory.till.settle(hold, "finished", site=site, note=note)
-            assert self.factory.till.settle(hold, "failed") is first
+    @precondition(any_open)
+    @rule(which=st.integers(0, 99), completion=st.integers(1, 6_000_000), flexible=st.booleans())
+    def child(self, which: int, completion: int, flexible: bool) -> None:
+        parent = self.pick(which)
+        name = f"req_{next(self.numbers)}"
+        self.place(Order(name, parent.order.key, "m", "local", "think", 100_000, completion, 1, flexible), parent)
+
+    @precondition(any_open)
+    @rule(which=st.integers(0, 99), prompt=st.integers(0, 9_000_000), completion=st.integers(0, 9_000_000))
+    def count(self, which: int, prompt: int, completion: int) -> None:
+        hold = self.pick(which)
+        hold.count_prompt(prompt, prompt // 3)
+        hold.count(completion, completion // 2)
+        self.counted[hold.id] = (hold.prompt_tokens, hold.completion_tokens)
+
+    @precondition(any_open)
+    @rule(which=st.integers(0, 99), site=st.sampled_from(["", "far"]), note=st.sampled_from(["", "n" * 700]))
+    def settle(self, which: int, site: str, note: str) -> None:
+        hold = self.late = self.pick(which)
+        first = self.factory.till.settle(hold, "finished", site=site, note=note)
+        assert self.factory.till.settle(hold, "failed") is first
+
+    @precondition(lambda self: self.late is not None)
+    @rule()
+    def count_too_late(self) -> None:
+        self.late.count(10**6)
+        self.late.count_prompt(10**6)
 
     @rule(energy=st.integers(0, 10**6), passed=st.integers(0, 10**9))
     def tick(self, energy: int, passed: int) -> None:
         self.factory.time.ns += passed
-        self.metered += energy
         self.factory.tick(energy)
 
     @rule()
@@ -184,42 +199,49 @@ class Anything(RuleBasedStateMachine):
     def later(self, step: int) -> None:
         self.factory.time.ns += step
 
-    @rule()
-    def kill(self) -> None:
+    @rule(twice=st.booleans())
+    def kill(self, twice: bool) -> None:
         open_before = set(self.factory.till.open)
-        recovered = self.factory.kill()
+        recovered = self.factory.kill(twice=twice)
+        self.no_request_spends_more_than_it_held()
         assert {record.id for record in recovered} == open_before
         assert all(record.outcome == "recovered" and "found open" in record.note for record in recovered)
-        assert self.factory.kill() == []
         assert checks.check(self.factory.run) == []
+
+    def settled(self) -> list[tuple[str, int, int]]:
+        """Key, money and time of every settlement, wherever it is on its way."""
+        factory, till = self.factory, self.factory.till
+        found = factory.run("SELECT key_id, revenue_nusd, settled_ns FROM usage", ())
+        names = [Record.__struct_fields__.index(name) for name in ("key_id", "revenue_nusd", "settled_ns")]
+        found += [tuple(row[i] for i in names) for batch in factory.queue for row in batch.rows]
+        notes = [(hold.order.key.id, hold.settled_note) for hold in till.settled]
+        return found + [(key, note.revenue_nusd, note.settled_ns) for key, note in notes]
 
     @invariant()
     def no_budget_is_exceeded(self) -> None:
-        if not hasattr(self, "factory"):
-            return
         now = self.factory.time.ns
-        for account in self.factory.accounts():
-            room = account.room(now)
-            assert room is not None
-            assert room[0] >= 0, (account.label, room)
+        settled = self.settled()
+        held = [(hold.order.key.id, hold.amount_nusd) for hold in self.factory.till.open.values()]
+        for limits, ids in [(TENANT, {key.id for key in KEYS}), *((key.limits, {key.id}) for key in KEYS)]:
+            reserved = sum(amount for key, amount in held if key in ids)
+            for most, since in (
+                (limits.total_nusd, 0), (limits.day_nusd, day_start(now)), (limits.month_nusd, month_start(now))
+            ):  # fmt: skip
+                spent = sum(amount for key, amount, at in settled if key in ids and at >= since)
+                assert most is None or spent + reserved <= most
 
     @invariant()
     def memory_agrees_with_the_records(self) -> None:
-        if not hasattr(self, "factory"):
-            return
-        factory, till = self.factory, self.factory.till
-        waiting = sum(row[14] for batch in factory.queue for row in batch.rows)
-        waiting += sum(hold.settled_note.revenue_nusd for hold in till.settled)
-        stored = factory.run("SELECT COALESCE(SUM(revenue_nusd), 0) FROM usage", ())[0][0]
-        tenant = factory.book.tenants["acme"]
-        assert tenant.spent == stored + waiting == sum(key.spent for key in factory.book.keys.values())
-        assert tenant.held == till.held_nusd == sum(key.held for key in factory.book.keys.values())
+        book, till, now = self.factory.book, self.factory.till, self.factory.time.ns
+        settled = self.settled()
+        tenant = book.tenants["acme"]
+        assert tenant.spent == sum(amount for _, amount, _ in settled) == sum(key.spent for key in book.keys.values())
+        assert tenant.day.at(now) == sum(amount for _, amount, at in settled if at >= day_start(now))
+        assert tenant.held == till.held_nusd == sum(key.held for key in book.keys.values())
         assert tenant.running == sum(hold.parent is None for hold in till.open.values())
 
     @invariant()
     def energy_is_conserved(self) -> None:
-        if not hasattr(self, "factory"):
-            return
         till = self.factory.till
         gathered = sum(hold.energy_mj for hold in [*till.open.values(), *till.settled])
         assert till.attribution._open[0] == gathered
@@ -228,7 +250,7 @@ class Anything(RuleBasedStateMachine):
 
 TestAnything = Anything.TestCase
 TestAnything.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
@@ -244,8 +266,8 @@ def order(name: str, prompt: int = 0, completion: int = 1_000_000, key: Key = KE
 
 
 def test_a_settled_hold_costs_what_was_counted_and_frees_the_rest(factory):
-    hold = factory.till.hold(order("r1", 10_000_000, 10_000_000))
-    assert hold.amount_nusd == 10_000
+    hold = factory.till.hold(order("r1", 10_000_000, 5_000_000))
+    assert hold.amount_nusd == 6500
     hold.count_prompt(1_000_000, 400_000)
     hold.count(2_000_000)
     settlement = factory.till.settle(hold, "finished")
@@ -277,6 +299,17 @@ def test_children_draw_on_their_parent_and_give_back(factory):
     assert parent.amount_nusd == 6300
     assert factory.till.settle(parent, "finished").revenue_nusd == 0
     assert (factory.book.keys["key_a"].spent, factory.book.keys["key_a"].held) == (700, 0)
+
+
+def test_a_crash_charges_a_request_and_its_children_no_more_than_was_held(factory):
+    parent = factory.till.hold(order("p", 0, 10_000_000))
+    child = factory.till.hold(order("c", 0, 4_000_000), parent)
+    parent.count(10_000_000)
+    child.count(4_000_000)
+    recovered = factory.kill()
+    assert {record.id: record.revenue_nusd for record in recovered} == {"p": 4200, "c": 2800}
+    assert recovered[0].note.endswith("$0.0000028 beyond the hold, not charged")
+    assert factory.book.keys["key_a"].spent == 7000
 
 
 def test_a_child_that_outlives_its_parent_returns_its_rest_to_the_account(factory):
