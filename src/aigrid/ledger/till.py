@@ -136,6 +136,7 @@ class Till:
         )
         if beyond:
             note = f"{note}; {beyond}" if note else beyond
+        note = note.encode("utf-8", "replace").decode()  # a lone surrogate from someone's JSON must not stop us here
         settled = SettledNote(
             outcome, usage_source, revenue, tariff.upstream(prompt, completion), now, max(0, mono - hold.started),
             hold.energy_mj, hold.energy_nusd, hold.hardware_nusd, hold.energy_source, site or order.site, note,
