@@ -123,7 +123,7 @@ def _document() -> dict[str, Any]:
 def _post(post: _Post, refer: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     good = _answer("The answer.", refer[post.answer])
     if post.streams:
-        good["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        good["content"]["text/event-stream"] = {}
         good["description"] = "The answer: one object, or events where `stream` is true."
     good["headers"] = {
         name: {"description": text, "schema": {"type": "string"}}
