@@ -105,7 +105,7 @@ class Gateway:
         except ClientGone:
             pass
         except AigridError as error:
-            self.metrics.refusals.labels(str(error.status), error.code or "").inc()
+            self.metrics.refused(error)
             response = error_response(error)
             if request.path.startswith(messages.WIRE.path):
                 response.body = msgspec.json.encode(messages.WIRE.error_body(error))
@@ -129,7 +129,7 @@ class Gateway:
                 data = answer.encoder.error(error) if answer.encoder is not None else b""
                 await send({"type": "http.response.body", "body": data})
                 return
-            self.metrics.refusals.labels(str(error.status), error.code or "").inc()
+            self.metrics.refused(error)
             response = error_response(error)
             response.body = msgspec.json.encode(wire.error_body(error))
             response.headers.append((b"x-request-id", answer.id.encode()))

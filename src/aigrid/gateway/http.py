@@ -1,7 +1,7 @@
 """Requests and responses over raw ASGI: only what the gateway needs."""
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -164,5 +164,12 @@ def error_response(error: AigridError) -> Response:
     return Response.of(error_body(error), error.status, headers)
 
 
-Handler = Callable[[Request], Awaitable[Response]]
-"""A plain endpoint: one request in, one complete response out; raises `AigridError`."""
+class Sendable(Protocol):
+    """What a handler returns: it can write itself."""
+
+    async def send(self, send: Send) -> None:
+        """Write the whole response."""
+
+
+Handler = Callable[[Request], Awaitable[Sendable]]
+"""A plain endpoint: one request in, one response out; raises `AigridError`."""
