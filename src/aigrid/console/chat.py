@@ -12,6 +12,7 @@ from nicegui import ui
 from aigrid.console import figures, theme
 from aigrid.console.chat_key import chat_key
 from aigrid.console.gateway import Gateway, GatewayAway, GatewayRefused, segment
+from aigrid.console.prose import prose
 from aigrid.core.clock import SECOND
 from aigrid.ledger.base import Tier
 
@@ -127,7 +128,7 @@ class Chat:
         with self._talk:
             ui.label(text).classes("said")
             with ui.element("article").classes("answer").props('aria-label="Answer"'):
-                shown = ui.markdown("…")
+                shown = ui.html("…", sanitize=True).classes("prose")
                 receipt = theme.html()
         said = Answer()
         self._answering = asyncio.create_task(self._stream(said, shown))
@@ -146,7 +147,7 @@ class Chat:
         self._conclude(said, shown)
         receipt.content = await self._receipt(said)
 
-    async def _stream(self, said: "Answer", shown: ui.markdown) -> None:
+    async def _stream(self, said: "Answer", shown: ui.html) -> None:
         body = {
             "model": self._model.value,
             "messages": self._messages,
@@ -154,23 +155,24 @@ class Chat:
             "service_tier": self._tier.value,
         }
         stream = cast(AsyncGenerator[dict[str, Any], None], self._gateway.chat(await chat_key(self._gateway), body))
-        at = time.monotonic()
+        due = time.monotonic()
         try:
             async for chunk in stream:
                 said.take(chunk)
-                if said.text and time.monotonic() - at > SHOW_S:
-                    shown.content = said.text
-                    at = time.monotonic()
+                began = time.monotonic()
+                if said.text and began > due:
+                    shown.content = prose(said.text)
+                    due = began + max(SHOW_S, 10 * (time.monotonic() - began))  # a long answer is shown less often
         finally:
             await stream.aclose()
 
-    def _conclude(self, said: "Answer", shown: ui.markdown) -> None:
+    def _conclude(self, said: "Answer", shown: ui.html) -> None:
         """Show the last of the text, and keep in the conversation what the model will be told it said."""
         if said.text:
-            shown.content = said.text
+            shown.content = prose(said.text)
             self._messages.append({"role": "assistant", "content": said.text})
         else:
-            shown.content = "" if said.problem else "*stopped*" if said.stopped else "*the model had nothing to say*"
+            shown.content = "" if said.problem else "stopped" if said.stopped else "the model had nothing to say"
             self._messages.pop()
 
     async def _receipt(self, said: "Answer") -> Markup:

@@ -74,7 +74,7 @@ def _places(nusd: int) -> int:
 
 def _units(nusd: int, places: int) -> int:
     """Return the size of an amount in units of the last decimal, half a unit rounded up."""
-    unit = 10 ** (9 - places)
+    unit: int = 10 ** (9 - places)
     return (abs(nusd) + unit // 2) // unit
 
 
