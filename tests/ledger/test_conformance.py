@@ -89,7 +89,12 @@ async def test_a_request_is_charged_for_what_was_counted(ledger):
     assert settled.revenue_nusd == 5 * PROMPT + 3 * 100 + 7 * COMPLETION
     await ledger.flush()
     record = await ledger.record(hold.id)
-    assert (record.prompt_tokens, record.cached_tokens, record.completion_tokens, record.reasoning_tokens) == (8, 3, 7, 2)
+    assert (record.prompt_tokens, record.cached_tokens, record.completion_tokens, record.reasoning_tokens) == (
+        8,
+        3,
+        7,
+        2,
+    )
     assert (record.tenant, record.key_id, record.outcome, record.parent) == ("acme", key.id, "finished", None)
     assert (record.held_nusd, record.revenue_nusd) == (hold.held_nusd, settled.revenue_nusd)
     assert record.energy_source == "steady"

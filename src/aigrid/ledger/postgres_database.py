@@ -12,7 +12,7 @@ import psycopg
 from aigrid.ledger.admin import Run
 from aigrid.ledger.postgres_desk import clean
 from aigrid.ledger.postgres_schema import ADMIN_LOCK, migrate
-from aigrid.ledger.postgres_writer import CONNECT_S, unreachable
+from aigrid.ledger.postgres_writer import address, unreachable
 
 T = TypeVar("T")
 _THREADS = 3
@@ -24,7 +24,7 @@ class Database:
     """A few threads with a connection each, made when needed. Every failure is a `LedgerUnavailable`."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = address(url, "aigrid")
         self._local = threading.local()
         self._threads = ThreadPoolExecutor(_THREADS, "aigrid-ledger-reader")
         self._connections: set[Connection] = set()
@@ -50,7 +50,7 @@ class Database:
 
     def _migrate(self) -> None:
         try:
-            with psycopg.connect(self._url, autocommit=True, connect_timeout=int(CONNECT_S)) as connection:
+            with psycopg.connect(self._url, autocommit=True) as connection:
                 migrate(connection)
         except psycopg.Error as error:
             raise unreachable(str(error).strip()) from error
@@ -78,7 +78,7 @@ class Database:
     def _begin(self, writing: bool) -> Connection:
         connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = psycopg.connect(self._url, connect_timeout=int(CONNECT_S), application_name="aigrid")
+            connection = psycopg.connect(self._url)
             self._local.connection = connection
             self._connections.add(connection)
         if writing:  # one at a time: the row numbers of keys and tenants grow in the order of their commits

@@ -68,6 +68,8 @@ class Work:
     families: dict[str, Family] = field(default_factory=dict)
     meters: list[MeterRow] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
+    alone: bool = False
+    """Not to be merged with others: the database refused them together."""
 
     def add(self, later: "Work") -> None:
         """Take in what came after this."""
@@ -274,12 +276,22 @@ UPDATE accounts SET requests_level = v.rl, requests_at = v.ra, tokens_level = v.
 FROM unnest(%s::text[], %s::numeric[], %s::bigint[], %s::numeric[], %s::bigint[]) AS v (name, rl, ra, tl, ta)
 WHERE accounts.name = v.name
 """
+# Another gateway has settled it: the record stands, what was counted later is noted, and its energy counts as idle.
 _NOTE_LATE = """
+WITH late AS (
+    SELECT late.*, usage.prompt_tokens AS had_prompt, usage.completion_tokens AS had_completion
+    FROM jsonb_populate_recordset(null::usage, %s::jsonb) AS late JOIN usage USING (id)
+    WHERE usage.settled_ns <> late.settled_ns
+), unused AS (
+    INSERT INTO meter (id, owner, at_ns, interval_ns, source, note, total_mj, idle_mj, open_mj, total_energy_nusd,
+        idle_energy_nusd, open_energy_nusd, total_hardware_nusd, idle_hardware_nusd, open_hardware_nusd)
+    SELECT 'late_' || id, 'late', settled_ns, 0, 'recovered', 'settled by another gateway before', 0, energy_mj, 0,
+        0, energy_nusd, 0, 0, hardware_nusd, 0
+    FROM late WHERE energy_mj > 0 OR energy_nusd > 0 OR hardware_nusd > 0 ON CONFLICT (id) DO NOTHING
+)
 INSERT INTO audit (id, at_ns, actor, act, detail, address)
-SELECT 'late_' || late.id, late.settled_ns, 'ledger', 'settlement.late', 'hold ' || late.id || ' had been settled with '
-    || usage.prompt_tokens || ' prompt and ' || usage.completion_tokens || ' completion tokens; then its gateway had '
-    || 'counted ' || late.prompt_tokens || ' and ' || late.completion_tokens || '; the difference is not charged', ''
-FROM jsonb_populate_recordset(null::usage, %s::jsonb) AS late JOIN usage USING (id)
-WHERE (usage.prompt_tokens, usage.completion_tokens) <> (late.prompt_tokens, late.completion_tokens)
-ON CONFLICT (id) DO NOTHING
+SELECT 'late_' || id, settled_ns, 'ledger', 'settlement.late', 'hold ' || id || ' had been settled with ' || had_prompt
+    || ' prompt and ' || had_completion || ' completion tokens; then its gateway had counted ' || prompt_tokens
+    || ' and ' || completion_tokens || '; the difference is not charged', ''
+FROM late ON CONFLICT (id) DO NOTHING
 """

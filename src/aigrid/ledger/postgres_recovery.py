@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from aigrid.core.clock import now_ns
-from aigrid.ledger import journal, recovery, reports
+from aigrid.ledger import admin, journal, recovery, reports
 from aigrid.ledger.admin import Run
 from aigrid.ledger.base import Record
 from aigrid.ledger.holds import SettledNote
@@ -46,6 +46,7 @@ async def own(write: Write, gateway: str, paths: Sequence[Path], recover: Recove
     def settle(run: Run) -> list[Record]:
         run("LOCK TABLE accounts IN EXCLUSIVE MODE", ())
         have = {one.hold.id for one in left}
+        _note_late(run, left)
         note = "found open in the database and in no journal, settled from what had been reported"
         reported = [one for one in _reported(run, gateway, note) if one.hold.id not in have]
         recovered = recovery.commit(run, _unrecorded(run, [*left, *reported]), unreadable, engine, gateway, now_ns())
@@ -68,7 +69,8 @@ def reap(run: Run, gateway: str, lease_s: float) -> int:
         return 0
     note = f"gateway {gateway} was silent for {silent[0][0]} s; settled from what it had reported"
     left = _unrecorded(run, _reported(run, gateway, note))
-    recovery.commit(run, left, 0, {}, gateway, now_ns())
+    # Not the owner's name: the energy of its open holds stays open on the meter until it returns.
+    recovery.commit(run, left, 0, {}, "", now_ns())
     run("DELETE FROM holds WHERE gateway = ?", (gateway,))
     run("DELETE FROM gateways WHERE id = ?", (gateway,))
     return len(left)
@@ -92,6 +94,19 @@ def _settled(left: Left, note: str) -> SettledNote:
     upstream = hold.tariff.upstream(entry.prompt_tokens, entry.completion_tokens)
     note = f"{note}; {beyond}" if beyond else note
     return SettledNote("recovered", "counted", revenue, upstream, now_ns(), 0, note=note)
+
+
+def _note_late(run: Run, left: Sequence[Left]) -> None:
+    """Write down which holds another gateway has settled with other counts than this one's journal has."""
+    for one in left:
+        found = run("SELECT prompt_tokens, completion_tokens FROM usage WHERE id = ?", (one.hold.id,))
+        counted = (one.entry.prompt_tokens, one.entry.completion_tokens)
+        if found and found[0] != counted:
+            detail = (
+                f"hold {one.hold.id} had been settled with {found[0][0]} prompt and {found[0][1]} completion tokens; "
+                f"the journal of its gateway has {counted[0]} and {counted[1]}; the difference is not charged"
+            )
+            admin.append_audit(run, "ledger", "settlement.late", detail, "")
 
 
 def _unrecorded(run: Run, left: Sequence[Left]) -> list[Left]:

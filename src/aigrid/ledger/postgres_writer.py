@@ -10,23 +10,27 @@ import logging
 from asyncio import Future
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from aigrid.core.clock import SECOND, mono_ns, now_ns
-from aigrid.core.errors import AigridError, LedgerUnavailable
+from aigrid.core.errors import AigridError, ConfigError, LedgerUnavailable
 from aigrid.ledger.base import Order
 from aigrid.ledger.postgres_desk import Ask, Connection, Family, Grant, Work, transact
 from aigrid.ledger.prices import Tariff
 
 log = logging.getLogger(__name__)
 
-CONNECT_S = 3.0
 TRANSACTION_S = 10.0
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _ASKS = 256
 _ROWS = 1024
 _FAULTS = (psycopg.Error, OSError, TimeoutError, AigridError)
+_PATIENCE = "SET lock_timeout = '8s'; SET idle_in_transaction_session_timeout = '10s'"
+"""A gateway that hangs in the middle of a transaction must not keep the accounts locked for the others."""
+
 _REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError)
 """What the database says to the work itself; trying the same again would get the same answer."""
 
@@ -92,7 +96,7 @@ class Writer:
         """Return whether something about this request is still to be committed."""
         return any(root in work.families for work in self._pending)
 
-    async def stop(self, within_s: float = 5.0) -> bool:
+    async def stop(self, within_s: float = 2.0) -> bool:
         """Commit what waits, for so long; return whether all of it is committed."""
         self._stopping_at = mono_ns() + int(within_s * SECOND)
         self._wake.set()
@@ -132,10 +136,11 @@ class Writer:
 
     async def _serve(self) -> None:
         if self._connection is None:
-            async with asyncio.timeout(CONNECT_S + TRANSACTION_S):
+            async with asyncio.timeout(TRANSACTION_S):
                 self._connection = await psycopg.AsyncConnection.connect(
-                    self._url, autocommit=True, connect_timeout=int(CONNECT_S), application_name=self._gateway
+                    address(self._url, self._gateway), autocommit=True
                 )
+                await self._connection.execute(_PATIENCE)
             await self._on_connected()
             self._tend_at = 0
             if self._failures:
@@ -154,10 +159,7 @@ class Writer:
     async def _turn(self, connection: Connection) -> None:
         asks = [self._asks.popleft() for _ in range(min(len(self._asks), _ASKS))]
         asks = [ask for ask in asks if not ask.answer.cancelled()]
-        work, taken = Work(), 0
-        while taken < len(self._pending) and (not taken or len(work.rows) + len(self._pending[taken].rows) <= _ROWS):
-            work.add(self._pending[taken])
-            taken += 1
+        work, taken = self._gather()
         try:
             async with asyncio.timeout(TRANSACTION_S):
                 answers = await transact(connection, self._gateway, asks, work)
@@ -174,6 +176,17 @@ class Writer:
         self._on_committed(work.slots)
         for ask, answer in zip(asks, answers, strict=True):
             self._answer(ask, answer)
+
+    def _gather(self) -> tuple[Work, int]:
+        """Return what waits longest as one, and how many pieces it was."""
+        work, taken = Work(), 0
+        for one in self._pending:
+            if taken and (one.alone or work.alone or len(work.rows) + len(one.rows) > _ROWS):
+                break
+            work.add(one)
+            work.alone = one.alone
+            taken += 1
+        return work, taken
 
     def _answer(self, ask: Ask, answer: Grant | AigridError) -> None:
         if isinstance(answer, AigridError):
@@ -193,12 +206,10 @@ class Writer:
         """Find the row that the database refuses by trying each alone; it is set aside and stays in the journal."""
         for _ in range(taken):
             self._pending.popleft()
-        if len(work.rows) > 1:
-            rest = Work([], work.families, work.meters, [])
-            alone = [Work([row], slots=[slot]) for row, slot in zip(work.rows, work.slots, strict=True)]
-            self._pending.extendleft(reversed([*alone, rest]))
-        elif work.rows and (work.families or work.meters):
-            self._pending.extendleft([Work([], work.families, work.meters), Work(work.rows, slots=work.slots)])
+        if len(work.rows) > 1 or (work.rows and (work.families or work.meters)):
+            rows = zip(work.rows, work.slots, strict=True)
+            alone = [Work([row], slots=[slot], alone=True) for row, slot in rows]
+            self._pending.extendleft(reversed([*alone, Work([], work.families, work.meters)]))
         else:
             self.set_aside += 1
             log.error("the ledger's database refuses %r: %s; it is set aside and stays in the journal", work, error)
@@ -228,6 +239,24 @@ class Writer:
         if connection is not None:
             with contextlib.suppress(*_FAULTS):
                 await connection.close()
+
+
+def address(url: str, name: str) -> str:
+    """Return connection settings by which a database that vanished without a word is noticed within seconds.
+
+    What the URL itself says comes first. Raises `ConfigError` for a URL that is none.
+    """
+    patient: dict[str, Any] = {
+        "application_name": name,
+        "connect_timeout": 3,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "tcp_user_timeout": 10_000,
+    }
+    try:
+        return make_conninfo("", **{**patient, **conninfo_to_dict(url)})
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(f"ledger.url is not a PostgreSQL URL: {str(error).strip()}", param="ledger.url") from error
 
 
 def unreachable(error: str | None) -> LedgerUnavailable:
