@@ -43,7 +43,9 @@ def models_retrieve(target: Target) -> None:
 
 @check("openai", "models.retrieve of an unknown model raises NotFoundError")
 def models_unknown(target: Target) -> None:
-    raises(openai.NotFoundError, lambda: target.openai().models.retrieve("no-such-model"))
+    for name in ("no-such-model", "no-such/model"):
+        error = raises(openai.NotFoundError, lambda name=name: target.openai().models.retrieve(name))
+        assert error.code == "model_not_found"
 
 
 @check("openai", "chat answers with content, finish_reason and usage that adds up")
@@ -138,15 +140,26 @@ def chat_stop(target: Target) -> None:
 
 @check("openai", "logprobs come with tokens, values and bytes")
 def chat_logprobs(target: Target) -> None:
-    answer = target.openai().chat.completions.create(
-        model=target.model, messages=SAID, max_tokens=4, logprobs=True, top_logprobs=2
-    )
+    answer = target.openai().chat.completions.create(model=target.model, messages=SAID, max_tokens=4, logprobs=True)
     logprobs = answer.choices[0].logprobs
     assert logprobs is not None
     assert logprobs.content
+    assert len(logprobs.content) == answer.usage.completion_tokens if answer.usage else False
     for token in logprobs.content:
         assert token.logprob <= 0
         assert bytes(token.bytes or []).decode(errors="replace") == token.token
+
+
+@check("openai", "top_logprobs gives alternatives, or is refused by name where the engine knows none")
+def chat_top_logprobs(target: Target) -> None:
+    refused: Any = None
+    try:
+        answer = target.openai().chat.completions.create(
+            model=target.model, messages=SAID, max_tokens=2, logprobs=True, top_logprobs=2
+        )
+    except openai.BadRequestError as error:
+        refused = error
+    assert refused.param == "top_logprobs" if refused else answer.choices[0].logprobs is not None
 
 
 @check("openai", "system, developer, multi-part and assistant messages are taken")

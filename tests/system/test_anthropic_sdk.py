@@ -4,11 +4,30 @@ import pytest
 from benchmarks import sdk_conformance
 from benchmarks.sdk_checks import Check, checks
 
+from aigrid.core.config import Config
+from aigrid.core.models import resolve
+
 
 @pytest.fixture(scope="module")
 def target():
     with sdk_conformance.target("--engine", "echo", model="echo") as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def real():
+    model = resolve("smollm2-135m-instruct", Config())
+    if not model.present:
+        pytest.skip(f"the model is not here: `aigrid models pull {model.id}` lets these tests run")
+    with sdk_conformance.target("--engine", "openvino", model=model.id) as found:
+        yield found
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("anthropic_sdk")
+@pytest.mark.parametrize("check", checks("anthropic", echo=False), ids=lambda check: check.claim)
+def test_with_a_real_model_the_anthropic_client_finds_that(check: Check, real) -> None:
+    check.run(real)
 
 
 @pytest.mark.xdist_group("anthropic_sdk")

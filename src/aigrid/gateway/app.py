@@ -141,7 +141,8 @@ class Gateway:
         handler = self._routes.get((method, path))
         if handler is not None:
             return handler
-        pattern = path.rpartition("/")[0] + "/*"
+        models = "/v1/models/"  # whose ids may have slashes
+        pattern = (models if path.startswith(models) else path.rpartition("/")[0] + "/") + "*"
         handler = self._routes.get((method, pattern))
         if handler is not None and path not in self._methods:
             return handler
