@@ -90,13 +90,14 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Factory:
-    """A running factory: its base address, a first key, its state folder, and its process."""
+    """A running factory: its base address, a first key, its state folder, its process, and what `up` printed."""
 
     url: str
     key: str
     home: Path
     process: subprocess.Popen[str]
     pids: dict[str, int]
+    printed: dict[str, Any]
 
     def run(self, *args: str) -> Any:
         """Run an `aigrid` command on this factory with --json; returns what it printed."""
@@ -124,7 +125,7 @@ def factory(*args: str, env: Mapping[str, str] | None = None, home: Path | None 
             started = json.loads(read_document(process))
             if "error" in started:
                 raise RuntimeError(f"the factory did not start: {started['error']['message']}")
-            yield Factory(started["url"], started["key"] or "", folder, process, started["pids"])
+            yield Factory(started["url"], started["key"] or "", folder, process, started["pids"], started)
         finally:
             stop(process)
 
