@@ -1,14 +1,15 @@
 # Everything is done inside .venv; nothing else on the machine is changed.
 VENV := .venv
 PY := $(VENV)/bin/python
-QUESTION ?= Why is the sky blue? Answer in two sentences.
+QUESTION ?= Explain in one sentence what a factory does.
 
 .PHONY: install run test lint docs bench clean
 
 install: $(VENV)/.installed          ## make .venv with all that `make run` needs
 run: install                         ## start the factory and ask it one question
 	$(VENV)/bin/aigrid up --ask "$(QUESTION)"
-test: $(VENV)/.installed-test        ## run all tests
+test: $(VENV)/.installed-test        ## run all tests; those that need the model skip where it cannot be fetched
+	@$(VENV)/bin/aigrid models pull smollm2-135m-instruct || true
 	$(PY) -m pytest -n 2 --dist loadgroup
 lint: $(VENV)/.installed-test        ## format, lint, types
 	$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy

@@ -101,6 +101,7 @@ def model(config: Config) -> Finding:
         return Finding("model", "ok", f"none needed for engine {config.engine.kind}")
     from aigrid.core.download import digest
     from aigrid.core.models import resolve
+    from aigrid.engines import gguf
 
     found = resolve(config.engine.model, config)
     if not found.present:
@@ -109,6 +110,8 @@ def model(config: Config) -> Finding:
     if found.sha256 and found.path.is_file() and digest(found.path) != found.sha256:
         mend = f"fetch it again: aigrid models rm {found.id} && aigrid models pull {found.id}"
         return Finding("model", "fail", f"{found.path} is damaged: its SHA-256 is not the pinned one", mend)
+    if found.path.is_file():
+        gguf.check(found.path)
     checked = "SHA-256 is right" if found.sha256 else "no digest is pinned"
     return Finding("model", "ok", f"{found.id} is here ({found.bytes / 1e6:.0f} MB, {checked})")
 

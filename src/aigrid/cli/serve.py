@@ -17,11 +17,14 @@ from aigrid.cli.books import books
 from aigrid.cli.client import Gateway
 from aigrid.cli.output import emit, note, warn
 from aigrid.cli.progress import working
+from aigrid.core.clock import SECOND, mono_ns
 from aigrid.core.config import EFFECTIVE, Config, home
-from aigrid.core.errors import AigridError
+from aigrid.core.errors import AigridError, Unavailable
 from aigrid.core.supervise import Program, ProgramFailed, Supervisor, dies_with_parent, ended
 
 POLL_S = 0.05
+FAILED_S = 3.0
+ASK_OPTIONS = ("--temperature", "0", "--max-tokens", "200")
 KILL_MARGIN_S = 5.0
 
 
@@ -106,26 +109,47 @@ def programs(config: Config) -> list[Program]:
 
 
 async def _ready(url: str, path: str, tell: Any, config: Config) -> None:
-    """Wait until a server answers 200; how long a model takes to load is its own affair."""
+    """Wait until a server answers 200; how long a model takes to load is its own affair.
+
+    Raises `Unavailable` when the engine on this machine has been down, not starting, for `FAILED_S` seconds.
+    """
     client = Gateway(url, timeout_s=2.0)
     said = ""
+    down_ns = 0
     while True:
-        try:
-            status, _ = await asyncio.to_thread(client.get, path)
-        except AigridError:
-            status = 0
+        status, body = await asyncio.to_thread(_look, client, path)
         if status == 200:
             return
-        if status and path == "/health/ready":
-            loading = f"Loading {config.engine.model}" if config.engine.kind == "openvino" else "Starting the engine"
-            if loading != said:
-                tell(said := loading)
+        engine = body.get("engines", {}).get(config.site.id) if isinstance(body, dict) else None
+        if engine and config.engine.kind == "openvino" and not said:
+            tell(said := f"Loading {config.engine.model}")
+        down_ns = (down_ns or mono_ns()) if engine == "down" else 0
+        if down_ns and mono_ns() - down_ns > FAILED_S * SECOND:
+            raise Unavailable(_last_words(config), code="engine_failed")
         await asyncio.sleep(POLL_S)
+
+
+def _look(client: Gateway, path: str) -> tuple[int, Any]:
+    """Return status and body; 0 where nothing answers yet."""
+    try:
+        return client.get(path)
+    except AigridError:
+        return 0, None
+
+
+def _last_words(config: Config) -> str:
+    """Say why the engine cannot load its model, from the end of its log."""
+    path = home() / "run" / f"engine-{config.site.id}.log"
+    try:
+        lines = path.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return f"the engine cannot load {config.engine.model}: {lines[-1] if lines else 'it does not say why'} (see {path})"
 
 
 async def _ask(text: str, url: str, secret: str, as_json: bool) -> Any:
     """Ask one question as any client would, in a process of its own; returns its JSON with --json."""
-    argv = [sys.executable, "-m", "aigrid.cli", "chat", text, "--url", url]
+    argv = [sys.executable, "-m", "aigrid.cli", "chat", text, "--url", url, *ASK_OPTIONS]
     env = {**os.environ, "AIGRID_KEY": secret}
     if not as_json:
         note(f"> {text}")

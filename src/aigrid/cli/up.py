@@ -34,7 +34,9 @@ def up(
     ledger: Annotated[
         str, typer.Option(help="Where the ledger is: sqlite or postgresql://user@host/db.", show_default="sqlite")
     ] = "",
-    ask: Annotated[str, typer.Option(help="Ask this once all is up; print the answer and what it cost.")] = "",
+    ask: Annotated[
+        str, typer.Option(help="Ask this once all is up; print the answer (200 tokens at most) and what it cost.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Start the factory.
@@ -75,7 +77,10 @@ def _add_upstream(config: Config, text: str) -> None:
 def _fetch_model(config: Config) -> None:
     from aigrid.cli.progress import fetch
     from aigrid.core.models import resolve
+    from aigrid.engines import gguf
 
-    model = resolve(config.engine.model, config)
-    if not fetch(model).exists():
-        raise ConfigError(f"the model {model.id} is not at {model.path}; fetch it with `aigrid models pull {model.id}`")
+    path = fetch(resolve(config.engine.model, config))
+    if path.is_file():
+        gguf.check(path)
+    elif not (path / "openvino_model.xml").exists():
+        raise ConfigError(f"{path} holds no openvino_model.xml: name a GGUF file, or a folder exported for OpenVINO")
