@@ -19,8 +19,8 @@ from aigrid.core.errors import AigridError, BadRequest, EngineDied, Unavailable,
 from aigrid.engines import openvino_wire as wire
 from aigrid.engines.base import (
     Chunk,
-    EmbedRequest,
     Embeddings,
+    EmbedRequest,
     GenerateRequest,
     Load,
     ModelInfo,

@@ -25,8 +25,8 @@ _TEMPERATURE, _TOP_P = 0.2, 0.9
 """What is drawn with when neither the request nor the model says; small models ramble at 1.0."""
 
 _RUNNING = genai.GenerationStatus.RUNNING
-_NONE = genai.GenerationFinishReason.NONE
-_LENGTH = genai.GenerationFinishReason.LENGTH
+_NONE = genai.GenerationFinishReason.NONE.value
+_LENGTH = genai.GenerationFinishReason.LENGTH.value  # comparing numbers is several times faster
 _NO_MEMORY = "the engine's key-value cache is full; send fewer or shorter requests at once, or raise engine.cache_gb"
 
 _REPORTED = 100_000
@@ -220,7 +220,8 @@ class Batch:
         tokens: list[int] = output.generated_ids
         count = len(tokens)
         job.made[0] += count
-        over = output.finish_reason != _NONE
+        reason = output.finish_reason.value
+        over = reason != _NONE
         text = choice.stream.push(tokens)
         if over:
             text += choice.stream.finish()
@@ -238,7 +239,7 @@ class Batch:
             named = zip(tokens, output.generated_log_probs, strict=True)
             delta.logprobs = [self._logprob(job, token, value) for token, value in named]
         if over:
-            length = output.finish_reason == _LENGTH and not (not scanner.plain and piece.stopped)
+            length = reason == _LENGTH and not (not scanner.plain and piece.stopped)
             delta.finish_reason = "length" if length else "tool_calls" if scanner.called else "stop"
             choice.handle = None  # dropping it frees its place in the batch
         return delta

@@ -49,7 +49,7 @@ class Vocabulary:
             pieces[token] = piece
         shown = self.tokenizer.decode([[token] for token in range(size)])
         for token, text in enumerate(shown):
-            if not text and pieces[token] not in _KEPT:
+            if not text and pieces[token] not in _KEPT and _is_text(pieces[token]):
                 pieces[token] = b""
         ids = [int(token) for token in self.tokenizer.encode(_PROBE, add_special_tokens=False).input_ids.data[0]]
         same = b"".join(pieces[token] for token in ids).decode(errors="replace") == self.tokenizer.decode(ids)
@@ -228,6 +228,15 @@ class _Call:
         if arguments:
             calls.append(ToolCall(index=self._index, arguments=arguments))
         return calls
+
+
+def _is_text(piece: bytes) -> bool:
+    """Whether a token is whole characters: part of one shows as nothing as well, but is no special token."""
+    try:
+        piece.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _earliest(text: str, marks: list[str]) -> tuple[int, str | None]:
