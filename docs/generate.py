@@ -11,6 +11,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from typer.main import get_command
@@ -161,9 +162,11 @@ def metrics() -> Iterator[str]:
     """Yield every metric."""
     yield row("metric", "type", "what it is")
     yield "|---|---|---|"
-    for family in Metrics().registry.collect():
-        shown = family.name + ("_total" if family.type == "counter" else "")
-        yield row(f"`{shown}`", family.type, family.documentation)
+    still = SimpleNamespace(running=0, waiting=0, lag_s=0.0, engines=[])
+    text = Metrics().expose(still).decode()  # type: ignore[arg-type]
+    helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
+    for metric, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE):
+        yield row(f"`{metric}`", kind, helps[metric])
 
 
 def error_classes() -> list[type[AigridError]]:

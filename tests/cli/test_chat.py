@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from tests.cli.waiting import until
 
 from aigrid.cli.chat import price_line
 from aigrid.cli.client import Answer
@@ -33,8 +34,12 @@ def test_with_json_the_answer_and_its_price_are_one_document(aigrid, in_factory)
 def test_the_ledger_has_what_was_shown(aigrid, in_factory):
     answer = aigrid("chat", "red green [echo tokens=4]", "--tier", "overnight", "--json").json
     assert answer["record"]
-    tiers = aigrid("ledger", "--by", "tier", "--json").json["groups"]["tier"]
-    assert "overnight" in [tier["name"] for tier in tiers]
+
+    def overnight():
+        tiers = aigrid("ledger", "--by", "tier", "--json").json["groups"]["tier"]
+        return [tier["completion_tokens"] for tier in tiers if tier["name"] == "overnight"]
+
+    assert until(overnight, bool) == [4]
 
 
 def test_a_pipe_is_a_question(aigrid, in_factory, monkeypatch):

@@ -1,5 +1,7 @@
 import sqlite3
 
+from tests.cli.waiting import until
+
 SUMS = {
     "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "tokens", "revenue_nusd",
     "cost_nusd", "upstream_nusd", "energy_nusd", "hardware_nusd", "margin_nusd", "energy_mj", "tokens_per_hour",
@@ -9,7 +11,10 @@ SUMS = {
 
 def test_the_totals_are_the_sum_of_every_group_and_of_what_clients_saw(aigrid, in_factory):
     answers = [aigrid("chat", f"word {n} [echo tokens={n}]", "--json").json for n in (1, 5, 9)]
-    report = aigrid("ledger", "--since", "1h", "--check", "--json").json
+    report = until(
+        lambda: aigrid("ledger", "--since", "1h", "--check", "--json").json,
+        lambda report: report["totals"]["requests"] == 3 and not report["open_holds"],
+    )
     totals = report["totals"]
     assert set(totals) == SUMS
     assert totals["requests"] == 3
@@ -31,7 +36,7 @@ def test_one_group_can_be_asked_for(aigrid, in_factory):
 
 def test_people_get_units_and_words(aigrid, in_factory):
     aigrid("chat", "a [echo tokens=3]")
-    shown = aigrid("ledger", "--check").out
+    shown = until(lambda: aigrid("ledger", "--check").out, lambda shown: "echo" in shown)
     for word in ("requests", "tokens/hour", "energy", "revenue", "cost", "margin", "idle", "echo", "default", "agrees"):
         assert word in shown
 
