@@ -59,5 +59,5 @@ class KeyRing:
     def unknown(self, secret: str) -> None:
         """Remember for two seconds that no key has this secret."""
         if len(self._unknown) >= _UNKNOWN_KEPT:
-            del self._unknown[next(iter(self._unknown))]
+            self._unknown.clear()
         self._unknown[digest(secret)] = self._mono() + _UNKNOWN_FOR_NS
