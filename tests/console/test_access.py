@@ -4,7 +4,7 @@ import pytest
 
 from aigrid.console import access
 from aigrid.console.access import COOKIE, Guard, Session, Sessions, Throttle, cookie, set_cookie
-from aigrid.console.gateway import Gateway
+from aigrid.console.gateway import Gateway, GatewayRefused
 
 
 def session(**options):
@@ -106,8 +106,11 @@ async def test_a_cookie_lets_in_until_the_session_ends(public):
     assert await public.ask(cookie=f"a=b; {COOKIE}={token}") == 200
     assert public.reached["aigrid.session"].actor == "alice"
     assert await public.ask("/_nicegui_ws/", "websocket", cookie=f"{COOKIE}={token}") == "websocket.accept"
+    gateway = public.sessions.find(token).gateway
     public.sessions.end(token)
     assert await public.ask(cookie=f"{COOKIE}={token}") == 303
+    with pytest.raises(GatewayRefused, match="signed out"):
+        await gateway.delete("/admin/keys/key_1")
 
 
 async def test_a_session_runs_out(public, monkeypatch):

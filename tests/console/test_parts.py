@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from aigrid.console import chat_key, home, keys, records, theme
-from aigrid.console.charts import point
+from aigrid.console.charts import curve
 from aigrid.console.chat import Answer, receipt
 from aigrid.console.gateway import GatewayRefused
 from aigrid.console.prose import prose
@@ -92,9 +92,10 @@ def test_a_receipt_counts_the_pace_after_the_first_token():
 
 
 def test_the_last_bucket_counts_by_the_time_that_has_passed():
-    bucket = {"start_ns": 0, "prompt_tokens": 60, "completion_tokens": 60}
-    assert point(bucket, 600 * 10**9, 60 * 10**9) == (0, 7200)
-    assert point(bucket, 600 * 10**9, 6000 * 10**9) == (0, 720)
+    buckets = [{"start_ns": start, "prompt_tokens": 60, "completion_tokens": 60} for start in (0, 600 * 10**9)]
+    assert curve(buckets, 600 * 10**9, 800 * 10**9) == [(0, 720), (600_000, 2160), (800_000, 2160)]
+    assert curve(buckets, 600 * 10**9, 650 * 10**9) == [(0, 720), (650_000, 720)]
+    assert curve([], 600 * 10**9, 650 * 10**9) == []
 
 
 def summary(**changes):

@@ -299,6 +299,9 @@ async def test_totals_are_over_what_the_filters_let_through(door):
     totals = (await door.get("/admin/totals?tenant=two&outcome=client_gone")).json
     assert (totals["totals"]["requests"], totals["totals"]["tokens"], totals["complete"]) == (3, 90, True)
     assert (await door.get("/admin/totals?tenant=one&outcome=client_gone")).json["totals"]["requests"] == 0
+    for query, requests in (("", 5), ("tenant=two", 3), ("tenant=three", 0), ("tenant=two&tier=fast&site=local", 3)):
+        answer = (await door.get(f"/admin/totals?{query}")).json
+        assert (answer["totals"]["requests"], answer["totals"]["tokens"]) == (requests, 30 * requests), query
 
 
 async def test_the_csv_holds_every_record_and_every_field(door):

@@ -57,6 +57,10 @@ class Session:
         """Whether the session still counts."""
         return self.local or (not self.ended and time.monotonic() < self.until)
 
+    def end(self) -> None:
+        """Sign out: open pages can do nothing more with the visitor's key."""
+        self.ended = self.gateway.closed = True
+
 
 class Sessions:
     """Signed-in visitors, by the hash of their cookie, in memory only: a restart signs everyone out."""
@@ -68,7 +72,7 @@ class Sessions:
         """Keep a session and return its cookie's value (256 random bits)."""
         self._by_hash = {key: kept for key, kept in self._by_hash.items() if kept.live}
         while len(self._by_hash) >= MAX_SESSIONS:
-            self._by_hash.pop(next(iter(self._by_hash))).ended = True
+            self._by_hash.pop(next(iter(self._by_hash))).end()
         token = secrets.token_urlsafe(32)
         self._by_hash[_hash(token)] = session
         return token
@@ -82,7 +86,7 @@ class Sessions:
         """Sign out."""
         session = self._by_hash.pop(_hash(token), None)
         if session is not None:
-            session.ended = True
+            session.end()
 
 
 def _hash(token: str) -> bytes:

@@ -9,7 +9,7 @@ from aigrid.console.gateway import Gateway
 from aigrid.core.clock import DAY, SECOND, now_ns
 
 MINUTE = 60 * SECOND
-SPANS = {"1 h": (60 * MINUTE, MINUTE), "24 h": (DAY, 10 * MINUTE), "7 d": (7 * DAY, 60 * MINUTE)}
+SPANS = {"1 h": (60 * MINUTE, MINUTE), "24 h": (DAY, 15 * MINUTE), "7 d": (7 * DAY, 60 * MINUTE)}
 """Name of a span to its length and the width of its buckets, in nanoseconds."""
 
 
@@ -21,13 +21,13 @@ class TokenChart:
         self._chart.props('role="img"')
 
     async def draw(self, gateway: Gateway, span: str) -> None:
-        """Fetch the span's buckets and show them; the last, unfinished bucket counts by its elapsed time."""
+        """Fetch the span's buckets and show them."""
         length_ns, bucket_ns = SPANS[span]
         now = now_ns()
         since = (now - length_ns) // bucket_ns * bucket_ns
         until = (now // bucket_ns + 1) * bucket_ns  # whole buckets, which the ledger has summed already
         answer = await gateway.get("/admin/series", {"since": since, "until": until, "bucket_ns": bucket_ns})
-        points = [point(bucket, bucket_ns, now) for bucket in answer["buckets"]]
+        points = curve(answer["buckets"], bucket_ns, now)
         options = self._chart.options
         options["xAxis"]["min"] = since // 1_000_000
         options["xAxis"]["max"] = now // 1_000_000
@@ -37,11 +37,18 @@ class TokenChart:
         self._chart.props(f'aria-label="Tokens per hour over {span}; at most {figures.tokens_per_hour(peak)}"')
 
 
-def point(bucket: dict[str, Any], bucket_ns: int, now: int) -> tuple[int, int]:
-    """Return (milliseconds since the epoch, tokens per hour) of a bucket."""
-    elapsed = max(SECOND, min(bucket_ns, now - bucket["start_ns"]))
-    tokens = bucket["prompt_tokens"] + bucket["completion_tokens"]
-    return bucket["start_ns"] // 1_000_000, tokens * 3600 * SECOND // elapsed
+def curve(buckets: list[dict[str, Any]], bucket_ns: int, now: int) -> list[tuple[int, int]]:
+    """Return (milliseconds since the epoch, tokens per hour) at the start of each bucket, and once more at the end.
+
+    The bucket that is not over counts by the time that has passed, once that is a fifth of it.
+    """
+    points = []
+    for bucket in buckets:
+        elapsed = min(bucket_ns, now - bucket["start_ns"])
+        if elapsed >= bucket_ns // 5:
+            tokens = bucket["prompt_tokens"] + bucket["completion_tokens"]
+            points.append((bucket["start_ns"] // 1_000_000, tokens * 3600 * SECOND // elapsed))
+    return [*points, (now // 1_000_000, points[-1][1])] if points else []
 
 
 _TIMES = {"year": "{yyyy}", "month": "{MMM}", "day": "{d} {MMM}", "hour": "{HH}:{mm}", "minute": "{HH}:{mm}"}
@@ -87,7 +94,7 @@ def _options() -> dict[str, Any]:
                 "type": "line",
                 "step": "end",
                 "showSymbol": False,
-                "lineStyle": {"color": "var(--accent)", "width": 2},
+                "lineStyle": {"color": "var(--accent)", "width": 1.75},
                 "itemStyle": {"color": "var(--accent)"},
                 "areaStyle": {"color": "var(--accent)", "opacity": 0.12},
                 "emphasis": {"disabled": True},

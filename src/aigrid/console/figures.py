@@ -44,8 +44,8 @@ def joules(mj: int | float | None) -> str:
 
 
 def joules_per_token(mj_per_token: float | None) -> str:
-    """Return energy per token; a dash where there were no tokens."""
-    return "–" if mj_per_token is None else si(mj_per_token / 1000, "J/token")
+    """Return energy per token; a dash where there were no tokens, or where nobody measured."""
+    return "–" if not mj_per_token else si(mj_per_token / 1000, "J/token")
 
 
 def dollars(nusd: int | None) -> str:

@@ -33,8 +33,12 @@ class Gateway:
         self._key = key
         self.needs_key = False
         """Whether the gateway asked for a key that we do not have."""
+        self.closed = False
+        """Whether the visitor signed out; every call is refused from then on."""
 
     def _headers(self, key: str | None) -> dict[str, str]:
+        if self.closed:
+            raise GatewayRefused(401, "You are signed out.")
         return {"authorization": f"Bearer {key}"} if key else {}
 
     async def get(self, path: str, params: Mapping[str, str | int | None] | None = None) -> Any:
@@ -57,10 +61,9 @@ class Gateway:
         return await self._call("DELETE", path)
 
     async def _call(self, method: str, path: str, *, key: str | None = None, **options: Any) -> Any:
+        headers = self._headers(key or self._key)
         try:
-            async with self._http.request(
-                method, self.base + path, headers=self._headers(key or self._key), **options
-            ) as answer:
+            async with self._http.request(method, self.base + path, headers=headers, **options) as answer:
                 body = await answer.read()
                 if answer.status == 401 and not (key or self._key):
                     self.needs_key = True

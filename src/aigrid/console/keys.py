@@ -45,9 +45,10 @@ class KeysPage:
         await self._link.run(self._refresh)
 
     async def _create(self) -> None:
-        tenants = await self._gateway.get("/admin/tenants", {"limit": 1000})
-        await create_key(self._gateway, [tenant["name"] for tenant in tenants["tenants"]])
-        await self._changed()
+        if await self._link.run(self._refresh):
+            _, tenants = self._seen
+            if await create_key(self._gateway, [tenant["name"] for tenant in tenants["tenants"]]):
+                await self._changed()
 
     async def _revoke(self, key: dict[str, Any]) -> None:
         if await revoke_key(self._gateway, key):

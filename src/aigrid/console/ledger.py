@@ -16,11 +16,11 @@ from aigrid.ledger.base import Outcome, Tier
 PAGE = 50
 REFRESH_S = 5.0
 SPANS = {
-    "Last hour": 3600 * SECOND,
-    "Last 24 hours": DAY,
-    "Last 7 days": 7 * DAY,
-    "Last 30 days": 30 * DAY,
-    "Last year": 366 * DAY,
+    "1 hour": 3600 * SECOND,
+    "24 hours": DAY,
+    "7 days": 7 * DAY,
+    "30 days": 30 * DAY,
+    "1 year": 366 * DAY,
 }
 FILTERS = {"tenant": "Tenant", "key_id": "Key", "model": "Model", "site": "Site", "tier": "Tier", "outcome": "Outcome"}
 
@@ -47,7 +47,7 @@ class LedgerPage:
                 self._csv = ui.link("Export CSV", "/download/aigrid-records.csv").classes("btn-link")
                 self._csv.props('download="aigrid-records.csv"')
         with ui.element("section").classes("panel").props('aria-label="Filters"'), ui.element("div").classes("filters"):
-            self._span = self._select("Time", list(SPANS), "Last 24 hours", clearable=False)
+            self._span = self._select("Time", list(SPANS), "24 hours", clearable=False)
             self._selects = {
                 name: self._select(label, {chosen[name]: chosen[name]} if name in chosen else {}, chosen.get(name))
                 for name, label in FILTERS.items()

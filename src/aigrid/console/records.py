@@ -10,8 +10,8 @@ from aigrid.console import figures, theme
 OUTCOMES = {"finished": "good", "failed": "bad", "timeout": "bad", "recovered": "warm"}
 COLUMNS = (
     ("Time (UTC)", "nowrap"),
-    ("Tenant", "title"),
-    ("Model", ""),
+    ("Tenant and key", "title"),
+    ("Model and tier", ""),
     ("Site", ""),
     ("Outcome", ""),
     ("Tokens in", "num"),
@@ -37,8 +37,8 @@ def _row(record: Mapping[str, Any], names: Mapping[str, str], now_ns: int) -> tu
     called = names.get(key_id, key_id)
     return (
         Markup('<span title="{}">{}</span>').format(record["id"], figures.moment(record["settled_ns"], now_ns)),
-        Markup('<b>{}</b> <span class="muted small">{}</span>').format(record["tenant"], called),
-        Markup('{} <span class="tag">{}</span>').format(record["model"], record["tier"]),
+        Markup('<b>{}</b><span class="sub">{}</span>').format(record["tenant"], called),
+        Markup('{}<span class="sub">{}</span>').format(record["model"], record["tier"]),
         record["site"],
         Markup('<span class="tag {}" title="{}">{}</span>').format(
             OUTCOMES.get(outcome, ""), record["note"], outcome.replace("_", " ")
@@ -65,7 +65,7 @@ def totals_view(totals: Mapping[str, Any]) -> Markup:
         (
             "Margin",
             figures.dollars(totals["margin_nusd"]),
-            figures.percent(totals["margin_nusd"], totals["revenue_nusd"]),
+            f"{figures.percent(totals['margin_nusd'], totals['revenue_nusd'])} of revenue",
         ),
     )
     return Markup("").join(

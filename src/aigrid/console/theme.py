@@ -124,7 +124,9 @@ class Link:
         An absent gateway becomes a banner that goes away by itself, an ended session leads to the login.
         """
         try:
-            if not self._session.live or self._session.gateway.needs_key:
+            if not self._session.live:
+                self._session.end()
+            if self._session.gateway.closed or self._session.gateway.needs_key:
                 raise GatewayRefused(401, "You are signed out.")
             await work()
         except GatewayAway:
