@@ -157,6 +157,13 @@ def test_what_is_no_object_is_refused_with_a_sentence(data: bytes) -> None:
         decode_object(data)
 
 
+def test_an_integer_beyond_64_bits_is_refused_by_name() -> None:
+    with pytest.raises(BadRequest) as caught:
+        decode_object(b'{"tools": [{}, {"x": [1, %s]}]}' % (b"9" * 30))
+    assert caught.value.param == "tools[1].x[1]"
+    assert decode_object(b'{"a": [%d, %d]}' % (2**64 - 1, -(2**63)))["a"] == [2**64 - 1, -(2**63)]
+
+
 def test_many_brackets_side_by_side_are_no_nesting() -> None:
     assert len(decode_object(b'{"a":[' + b"{}," * 5000 + b"{}]}")["a"]) == 5001
 

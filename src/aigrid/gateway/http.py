@@ -20,6 +20,7 @@ MAX_DEPTH = 128
 """How deep a request body may nest."""
 
 _encode = msgspec.json.encode
+_pack = msgspec.msgpack.encode
 _decode = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -107,7 +108,23 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise BadRequest(f"the request body is not valid JSON: {error}", code="invalid_json") from None
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         _refuse_deep(value)
+    try:
+        _pack(value)
+    except OverflowError:
+        _refuse_huge(value, "")
     return value
+
+
+def _refuse_huge(value: Any, at: str) -> None:
+    """Raise `BadRequest` that names the first integer beyond 64 bits: engines in other processes cannot get it."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _refuse_huge(item, f"{at}.{name}" if at else name)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _refuse_huge(item, f"{at}[{i}]")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise BadRequest(f"the integer at `{at}` in the request body does not fit into 64 bits", param=at)
 
 
 def _refuse_deep(value: dict[str, Any]) -> None:
