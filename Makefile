@@ -22,8 +22,8 @@ clean:                               ## remove what `make` made here
 
 $(VENV)/.installed: pyproject.toml
 	python3 -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	$(PY) -m pip install --disable-pip-version-check --editable .
 	@touch $@
 $(VENV)/.installed-%: $(VENV)/.installed
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	$(PY) -m pip install --disable-pip-version-check --editable ".[$*]"
 	@touch $@
