@@ -38,29 +38,31 @@ class DownloadError(AigridError):
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects, keep the headers seen on the way, and never carry credentials to another host."""
 
+    def __init__(self) -> None:
+        self.seen: dict[str, str] = {}
+
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
+        self.seen |= {key.lower(): value for key, value in headers.items()}
         after = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if after is not None:
-            if after.host != req.host:
-                after.remove_header("Authorization")
-            seen: dict[str, str] = getattr(req, "seen", {})
-            after.seen = {**seen, **{key.lower(): value for key, value in headers.items()}}  # type: ignore[attr-defined]
+        if after is not None and after.host != req.host:
+            after.remove_header("Authorization")
         return after
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def open_url(url: str, headers: Mapping[str, str] | None = None, timeout_s: float = 60.0) -> Any:
+    """Open `url` for reading; proxies and certificates come from the environment. Raises `DownloadError`.
+
+    The answer's `seen` holds the headers of all redirects on the way, in lower case.
+    """
     bundle = next((os.environ[name] for name in _CA_VARIABLES if os.path.isfile(os.environ.get(name, ""))), None)
     context = ssl.create_default_context(cafile=bundle)
-    return urllib.request.build_opener(_Redirects, urllib.request.HTTPSHandler(context=context))
-
-
-def open_url(url: str, headers: Mapping[str, str] | None = None, timeout_s: float = 60.0) -> Any:
-    """Open `url` for reading; proxies and certificates come from the environment. Raises `DownloadError`."""
+    redirects = _Redirects()
+    opener = urllib.request.build_opener(redirects, urllib.request.HTTPSHandler(context=context))
     request = urllib.request.Request(url, headers={"User-Agent": "aigrid", **(headers or {})})
     try:
-        return _opener().open(request, timeout=timeout_s)
+        answer = opener.open(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
         error.close()
         hint = {
@@ -75,6 +77,8 @@ def open_url(url: str, headers: Mapping[str, str] | None = None, timeout_s: floa
             f"cannot reach {url}: {reason}; check the network and the proxy settings "
             "(HTTPS_PROXY, SSL_CERT_FILE), then try again: what was fetched is kept"
         ) from error
+    answer.seen = redirects.seen
+    return answer
 
 
 def digest(path: Path) -> str:
@@ -163,7 +167,7 @@ def _fill(
             start = have if answer.status == 206 else 0
             length = answer.headers.get("Content-Length")
             total = start + int(length) if length and length.isdigit() else None
-            seen = {**getattr(answer, "seen", {}), **{k.lower(): v for k, v in answer.headers.items()}}
+            seen = {**answer.seen, **{key.lower(): value for key, value in answer.headers.items()}}
             if tag := answer.headers.get("ETag", ""):
                 etag.write_text(tag)
             _check_space(part, (total or start) - start)
