@@ -208,6 +208,9 @@ async def test_an_outage_stops_budgets_only_and_loses_nothing(gateway, postgres_
         await until(lambda: not ledger.health()["ok"])
         before = served
         assert ledger.authenticate(secret) == rich
+        assert await ledger.lookup(secret) == rich
+        with pytest.raises(LedgerUnavailable):  # it may be a good key: nobody can tell
+            await ledger.lookup("sk-aigrid-" + "x" * 40)
         with pytest.raises(LedgerUnavailable) as unavailable:
             await ledger.hold(order(rich))
         assert unavailable.value.retry_after > 0
@@ -391,6 +394,8 @@ async def test_newer_tables_are_refused_with_advice(gateway, postgres_url):
         await connection.execute("INSERT INTO schema_version VALUES (99)")
     with pytest.raises(ConfigError, match="newer aigrid"):
         await gateway("b", owner=False)
+    with pytest.raises(ConfigError, match="newer aigrid"):
+        await gateway("c")
 
 
 def test_a_url_that_is_none_is_refused_with_its_setting(tmp_path):

@@ -9,39 +9,34 @@ reported, once its lease has run out.
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aigrid.core.clock import SECOND, mono_ns, now_ns
+from aigrid.core.clock import now_ns
 from aigrid.core.config import Config, home
 from aigrid.core.errors import Conflict, LedgerUnavailable
-from aigrid.core.ids import new_id
 from aigrid.ledger import admin, postgres_checks, postgres_recovery
 from aigrid.ledger.admin import Run
 from aigrid.ledger.answers import Answers
-from aigrid.ledger.base import Hold, Order, Outcome, Record, Settlement
+from aigrid.ledger.base import Hold, Key, Order, Outcome, Record, Settlement
 from aigrid.ledger.energy import Meter
 from aigrid.ledger.holds import OpenHold
-from aigrid.ledger.journal import Journal
 from aigrid.ledger.keys import KeyRing
-from aigrid.ledger.ownership import Lock
 from aigrid.ledger.postgres_database import Database
 from aigrid.ledger.postgres_desk import Connection as WriterConnection
-from aigrid.ledger.postgres_desk import Family, Work
+from aigrid.ledger.postgres_desk import Work
 from aigrid.ledger.postgres_families import Families, GrantedBook
-from aigrid.ledger.postgres_keys import KeyFile
+from aigrid.ledger.postgres_folder import Folder
+from aigrid.ledger.postgres_gateways import Gateways
+from aigrid.ledger.postgres_recovery import Recover
 from aigrid.ledger.postgres_writer import Writer
 from aigrid.ledger.prices import PriceList
 from aigrid.ledger.ticker import Ticker
 from aigrid.ledger.till import Batch, Till
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-Recover = Callable[[list[str]], Awaitable[dict[str, int]]]
 POLL_S = 0.5
 LEASE_S = 120.0
 
@@ -73,16 +68,14 @@ class PostgresLedger(Answers):
         self._recover = recover
         self._lease_s = lease_s
         self._families = Families()
-        self._key_file = KeyFile(self.folder / "keys.json")
         self._database = Database(url)
-        self._lock: Lock | None = None
+        self._folder: Folder | None = None
         self._till: Till | None = None
         self._writer: Writer | None = None
         self._ticker: Ticker | None = None
         self._poller: asyncio.Task[None] | None = None
-        self._reaper: asyncio.Task[None] | None = None
+        self._gateways: Gateways | None = None
         self._committed = asyncio.Event()
-        self._left: list[Path] = []
         self._recovered: list[Record] = []
         self._first = True
 
@@ -96,18 +89,15 @@ class PostgresLedger(Answers):
             await self._database.migrate()
             await self.refresh()
             return []
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = Lock(self.folder / "lock")
+        folder = self._folder = Folder(self.folder)
         try:
-            self.gateway = _name(self.folder / "name")
-            self._left = sorted(self.folder.glob("journal-*"))
-            knows = self._key_file.load()
+            self.gateway = folder.name
+            self._gateways = Gateways(self._database, self.gateway, self._lease_s)
+            knows = folder.keys.load()
             if knows is not None:
                 self._take(knows)
-            self._till = Till(
-                self.book, Journal(self.folder / new_id("journal-")), self.prices, self._config.site.id,
-                owner=self.gateway,
-            )  # fmt: skip
+            site = self._config.site.id
+            self._till = Till(self.book, folder.new_journal(), self.prices, site, owner=self.gateway)
             self._writer = Writer(
                 self.url, self.gateway, connected=self._connected, tend=self._tend, tend_s=min(1.0, self._lease_s / 4),
                 granted=self._grants.grant, committed=self._on_commit,
@@ -124,15 +114,20 @@ class PostgresLedger(Answers):
 
     async def close(self) -> None:
         """Settle nothing, lose nothing: commit what is settled and let go. Open holds stay in the journal."""
-        for task in (self._poller, self._reaper):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
-        self._poller = self._reaper = None
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.wait([self._poller])
+            self._poller = None
         if self._ticker is not None:
             await self._ticker.stop()
             self._ticker = None
         await self._let_go()
+
+    async def lookup(self, secret: str) -> Key | None:
+        """Like `authenticate`, but asks the database on a miss; raises `LedgerUnavailable` while it is away."""
+        if self._writer is not None and self.ring.worth_asking(secret):
+            self._writer.require()
+        return await super().lookup(secret)
 
     async def hold(self, order: Order, parent: Hold | None = None) -> OpenHold:
         """Reserve; raises `BudgetExceeded` or `RateLimited`, and then nothing is held or charged.
@@ -142,7 +137,11 @@ class PostgresLedger(Answers):
         assert parent is None or isinstance(parent, OpenHold)
         till, writer = self._owned()
         idle = not till.open
-        if parent is None and self._limited(order, writer):
+        money, rates = self._grants.limited(order.key) if parent is None else (False, False)
+        if money:
+            writer.require()
+        # With the database away, this gateway keeps rates for itself.
+        if money or (rates and writer.up):
             hold = await self._ask(till, writer, order)
         else:
             hold = till.hold(order, parent)
@@ -181,34 +180,10 @@ class PostgresLedger(Answers):
 
     def health(self) -> dict[str, Any]:
         """Return what `/health/ready` shows: database reachable, records waiting for commit, last error."""
-        writer, till = self._writer, self._till
-        error = writer.error if writer is not None else "the ledger is closed"
-        return {
-            "ok": error is None and writer is not None and not writer.set_aside,
-            "backend": "postgresql",
-            "gateway": self.gateway,
-            "error": error,
-            "failing_since_ns": writer.failing_since_ns if writer is not None else 0,
-            "committed_ns": writer.committed_ns if writer is not None else 0,
-            "waiting": till.waiting if till is not None else 0,
-            "set_aside": writer.set_aside if writer is not None else 0,
-            "open": len(till.open) if till is not None else 0,
-        }
-
-    def _limited(self, order: Order, writer: Writer) -> bool:
-        """Return whether the database must grant this; raises `LedgerUnavailable` if it must and cannot."""
-        account = self.book.keys.get(order.key.id) or self.book.key(order.key)
-        payer = account.payer
-        assert payer is not None
-        if account.budgets or payer.budgets:
-            writer.require()
-            return True
-        # Rates alone: with the database away, this gateway keeps them for itself.
-        return writer.up and any(
-            limit is not None
-            for one in (account, payer)
-            for limit in (one.limits.requests_per_minute, one.limits.tokens_per_minute, one.limits.concurrency)
-        )
+        if self._writer is None or self._till is None:
+            return {"ok": False, "backend": "postgresql", "error": "the ledger is closed", "waiting": 0, "open": 0}
+        till = self._till
+        return {"backend": "postgresql", **self._writer.health(), "waiting": till.waiting, "open": len(till.open)}
 
     async def _ask(self, till: Till, writer: Writer, order: Order) -> OpenHold:
         id_ = order.request_id
@@ -242,46 +217,34 @@ class PostgresLedger(Answers):
 
     async def _connected(self) -> None:
         """Bring everything up to date with a database that can be reached (again)."""
+        assert self._folder is not None
         if self._first:
             await self._database.migrate()
             await self._write(lambda run: admin.note_prices(run, self.prices))
-            await self._refresh_all()
-            self._recovered += await postgres_recovery.own(self._write, self.gateway, self._left, self._recover)
-            for path in self._left:
-                path.unlink(missing_ok=True)
-            self._left = []
+            # What the file knew may be of another database: read all keys anew.
+            self._folder.keys.clear()
+            fresh = await self._read(admin.changes)
+            self.ring, self._tenants = KeyRing(), {}
+            self._take(fresh)
+            self._recovered += await postgres_recovery.own(self._write, self.gateway, self._folder.left, self._recover)
+            self._folder.settled()
             self._first = False
         await self.refresh()
 
     async def _tend(self, connection: WriterConnection) -> None:
-        """Show that this gateway lives, report open holds, let go of those nobody has, look for gateways that died."""
-        assert self._writer is not None
-        await connection.execute(
-            "INSERT INTO gateways (id, beat) VALUES (%s, clock_timestamp()) "
-            "ON CONFLICT (id) DO UPDATE SET beat = excluded.beat",
-            [self.gateway],
+        """Do what is due every second."""
+        writer, gateways = self._writer, self._gateways
+        assert writer is not None
+        assert gateways is not None
+        await gateways.beat(connection)
+        ended = await gateways.nobodys(
+            connection,
+            lambda id_: self._families.knows(id_) or self._grants.asked(id_) or writer.waiting_for(id_),
         )
-        families = self._families.report()
-        found = await connection.execute("SELECT id, tenant, key_id FROM holds WHERE gateway = %s", [self.gateway])
-        for id_, tenant, key_id in await found.fetchall():
-            if not (self._families.knows(id_) or self._grants.asked(id_) or self._writer.waiting_for(id_)):
-                families[id_] = Family(tenant, key_id, None)
+        families = ended | self._families.report()  # asked at the last moment: what is submitted later comes after it
         if families:
-            self._writer.submit(Work(families=families))
-        patient = mono_ns() - self._writer.up_since > self._lease_s * SECOND  # others had time to reconnect, too
-        if patient and (self._reaper is None or self._reaper.done()):
-            dead = await connection.execute(
-                "SELECT id FROM gateways WHERE beat < clock_timestamp() - make_interval(secs => %s)", [self._lease_s]
-            )
-            gone = [id_ for (id_,) in await dead.fetchall()]
-            if gone:
-                self._reaper = asyncio.create_task(self._reap(gone), name="ledger-reaper")
-
-    async def _reap(self, gateways: list[str]) -> None:
-        for gateway in gateways:
-            with contextlib.suppress(LedgerUnavailable):
-                settled = await self._write(partial(postgres_recovery.reap, gateway=gateway, lease_s=self._lease_s))
-                log.warning("gateway %s is gone; %d of its holds were settled", gateway, settled)
+            writer.submit(Work(families=families))
+        await gateways.look(connection, writer)
 
     async def _poll(self) -> None:
         """See what other processes change: new and revoked keys, limits."""
@@ -293,20 +256,22 @@ class PostgresLedger(Answers):
 
     def _take(self, changes: admin.Changes) -> None:
         super()._take(changes)
-        if self.owner and (changes.keys or changes.tenants):
-            self._key_file.save(changes)
+        if self._folder is not None and (changes.keys or changes.tenants):
+            self._folder.keys.save(changes)
 
     async def _let_go(self) -> None:
         writer, self._writer = self._writer, None
         clean = await writer.stop() if writer is not None else True
+        if self._gateways is not None:
+            await self._gateways.stop()
         till, self._till = self._till, None
         if till is not None:
             till.journal.close()
             if clean and not till.open and not till.waiting:
                 till.journal.path.unlink(missing_ok=True)
         await self._database.close()
-        if self._lock is not None:
-            self._lock.release()
+        if self._folder is not None:
+            self._folder.release()
 
     def _owned(self) -> tuple[Till, Writer]:
         if self._till is None or self._writer is None:
@@ -316,17 +281,6 @@ class PostgresLedger(Answers):
                 else "this process has the ledger open for reading and administration only"
             )
         return self._till, self._writer
-
-    async def _refresh_all(self) -> None:
-        """Read all keys anew: what the file knew may be of another database."""
-        before = self.ring, self._tenants
-        self.ring, self._tenants, self._revision = KeyRing(), {}, (0, 0)
-        self._key_file.clear()
-        try:
-            await self.refresh()
-        except BaseException:
-            self.ring, self._tenants = before
-            raise
 
     async def _held(self) -> tuple[int, int]:
         """Return the open holds of all gateways, those of this one as they are now."""
@@ -341,13 +295,3 @@ class PostgresLedger(Answers):
 
     async def _write(self, do: Callable[[Run], T]) -> T:
         return await self._database.write(do)
-
-
-def _name(path: Path) -> str:
-    """Return this gateway's name, made at its first start and kept in its folder."""
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        name = new_id("gw_")
-        path.write_text(f"{name}\n")
-        return name

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from aigrid.ledger.base import Order
+from aigrid.ledger.base import Key, Order
 from aigrid.ledger.book import Account, Book
 from aigrid.ledger.holds import OpenHold
 from aigrid.ledger.journal import Entry
@@ -17,6 +17,17 @@ class GrantedBook(Book):
         super().__init__()
         self._asked: set[str] = set()
         self._granted: dict[str, Grant] = {}
+
+    def limited(self, key: Key) -> tuple[bool, bool]:
+        """Return whether a key or its tenant has a budget, and whether one has a rate or concurrency limit."""
+        account = self.keys.get(key.id) or self.key(key)
+        both = [one for one in (account, account.payer) if one is not None]
+        rates = any(
+            limit is not None
+            for one in both
+            for limit in (one.limits.requests_per_minute, one.limits.tokens_per_minute, one.limits.concurrency)
+        )
+        return any(one.budgets for one in both), rates
 
     def ask(self, hold_id: str) -> bool:
         """Note that the database is being asked; False if it is already."""

@@ -71,6 +71,7 @@ class Writer:
         self.failing_since_ns = now_ns()
         self.committed_ns = 0
         self.set_aside = 0
+        self._misfit: ConfigError | None = None
         self.tried = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="ledger-writer")
 
@@ -88,9 +89,19 @@ class Writer:
         return await answer
 
     def require(self) -> None:
-        """Raise `LedgerUnavailable` while the database cannot be reached."""
+        """Raise `LedgerUnavailable` while the database cannot be reached, `ConfigError` if it is not one for us."""
         if not self.up:
-            raise unreachable(self.error)
+            raise self._misfit or unreachable(self.error)
+
+    def health(self) -> dict[str, Any]:
+        """Return whether all is well, what is wrong since when, and the time of the last commit."""
+        return {
+            "ok": self.up and self.error is None and not self.set_aside,
+            "error": self.error,
+            "failing_since_ns": self.failing_since_ns,
+            "committed_ns": self.committed_ns,
+            "set_aside": self.set_aside,
+        }
 
     def waiting_for(self, root: str) -> bool:
         """Return whether something about this request is still to be committed."""
@@ -221,6 +232,7 @@ class Writer:
             log.error("the ledger's database fails: %s; unlimited keys go on, records wait", text)
         self.up = False
         self.error = text
+        self._misfit = error if isinstance(error, ConfigError) else None
         wait = 0.0 if isinstance(error, _REFUSALS) else _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._retry_at = mono_ns() + int(wait * SECOND)
         self._failures += 1
