@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigrid.ledger.energy import STRIKES, apportion, find_meter, guess_tdp_w
@@ -80,6 +80,7 @@ def stat(root: Path, busy: int, idle: int) -> Path:
 # --- apportion
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**15), st.lists(st.integers(0, 10**9), min_size=1, max_size=50))
 def test_shares_sum_to_the_total_and_are_within_one_of_their_due(total, weights):
     shares = apportion(total, weights)
@@ -106,6 +107,7 @@ def test_the_largest_remainder_wins_and_ties_go_to_the_first():
 # --- gauges
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2 * SECOND), st.integers(0, 500_000_000)), min_size=1, max_size=40))
 def test_integrated_power_is_the_exact_trapezoid(steps):
     value = [steps[0][1]]
@@ -119,6 +121,7 @@ def test_integrated_power_is_the_exact_trapezoid(steps):
     assert total == expected
 
 
+@settings(deadline=None)
 @given(st.integers(10**6, 10**9), st.lists(st.integers(0, 10**6 - 1), max_size=60))
 def test_a_wrapping_counter_loses_nothing(wraps_at, rises):
     true = [wraps_at - 1]
@@ -183,6 +186,7 @@ def test_an_unreadable_stat_is_a_reason_not_an_error(tmp_path):
 # --- meters
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, SECOND)), max_size=30))
 def test_samples_sum_to_the_counters_to_the_millijoule(tmp_path_factory, steps):
     root, clock = tmp_path_factory.mktemp("sys"), Clock()
