@@ -290,7 +290,7 @@ class OpenVinoEngine:
             except AigridError as error:  # it says that it cannot serve this model
                 return self._give_up(error)
             assert self._link is not None
-            await self._link.lost
+            await asyncio.shield(self._link.lost)
             self._ready.clear()
             self._link = None
             failures = 0 if mono_ns() - since > _STEADY_NS else failures + 1

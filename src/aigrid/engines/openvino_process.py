@@ -149,7 +149,7 @@ class WorkerProcess:
                 "stop the other aigrid, or give this one its own AIGRID_HOME"
             )
         link.send(wire.Stop())
-        await link.lost
+        await asyncio.shield(link.lost)
         self._child = None
 
     async def end(self) -> None:
