@@ -106,13 +106,17 @@ class Gateway:
             pass
         except AigridError as error:
             self.metrics.refused(error)
-            response = error_response(error)
-            if request.path.startswith(messages.WIRE.path):
-                response.body = msgspec.json.encode(messages.WIRE.error_body(error))
-            await response.send(send)
+            await self._refusal(request, error).send(send)
         except Exception:
             log.exception("unexpected error on %s %s", request.method, request.path)
-            await error_response(AigridError("something went wrong in the gateway; its log says what")).send(send)
+            defect = AigridError("something went wrong in the gateway; its log says what")
+            await self._refusal(request, defect).send(send)
+
+    def _refusal(self, request: Request, error: AigridError) -> Response:
+        response = error_response(error)
+        if request.path.startswith(messages.WIRE.path):
+            response.body = msgspec.json.encode(messages.WIRE.error_body(error))
+        return response
 
     async def _generate(self, wire: Wire, request: Request, send: Send) -> None:
         answer = Answer(self, wire, request, send)
