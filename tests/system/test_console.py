@@ -101,15 +101,28 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def profile(chromium):
+    """Return the profile with these options, made at its first use; a `fresh` one has no cookies and no cache."""
+    made = {}
+
+    def get(fresh=False, **options):
+        key = len(made) if fresh else json.dumps(options, sort_keys=True)
+        if key not in made:
+            made[key] = chromium.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
+        return made[key]
+
+    return get
+
+
 @pytest.fixture
-def visit(chromium, console):
-    """Open pages in a fresh profile; fails the test on any console error or request that leaves this machine."""
-    troubles, contexts = [], []
+def visit(profile, console):
+    """Open pages; fails the test on any console error or request that leaves this machine."""
+    troubles, pages = [], []
 
     def opened(path="/", port=None, **options):
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
-        contexts.append(context)
-        page = context.new_page()
+        page = profile(**options).new_page()
+        pages.append(page)
         base = f"http://127.0.0.1:{port or console}"
         page.on("console", lambda line: troubles.append(f"{line.text} {line.location}") if line.type == "error" else 0)
         page.on("pageerror", lambda error: troubles.append(str(error)))
@@ -118,8 +131,8 @@ def visit(chromium, console):
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert troubles == []
 
 
@@ -283,7 +296,7 @@ def test_keys_alone_lead_through_the_pages(visit):
 
 
 def test_light_and_dark_are_remembered(visit):
-    page = visit("/", color_scheme="light")
+    page = visit("/", color_scheme="light", fresh=True)
     is_loaded(page)
     page.get_by_role("button", name="Switch between light and dark").click()
     expect(page.locator("body.body--dark")).to_be_attached()
@@ -314,7 +327,7 @@ def test_beyond_loopback_nothing_is_seen_without_an_admin_key(visit, home, gatew
     plain = json.loads(ask(gateway, "POST", "/admin/keys", {"tenant": "ops"})[1])
     with process(home, *command, ready=(port, "/login")):
         assert ask(port, "GET", "/download/aigrid-records.csv")[0] == 401
-        page = visit("/ledger", port)
+        page = visit("/ledger", port, fresh=True)
         assert page.url.endswith("/login?next=/ledger")
         page.get_by_label("Admin key").fill(made["key"])
         page.get_by_role("button", name="Sign in").click()
