@@ -57,7 +57,7 @@ def test_descriptions_of_any_length_survive(tmp_path_factory, sizes):
 
 
 def test_slots_are_used_again_and_nothing_of_the_last_hold_remains(book):
-    slot, words, at = book.write(b"x" * 380, 9)
+    slot, words, at = book.write(b"x" * 320, 9)
     words[at + COMPLETION] = 8
     book.settle(slot, b"done")
     book.free(slot)
@@ -189,7 +189,7 @@ def test_an_absent_journal_is_empty(tmp_path):
 
 def test_a_full_disk_refuses_to_grow_but_settles_what_is_open(tmp_path, monkeypatch):
     book = Journal(tmp_path / "journal")
-    slots = [book.write(b"x" * 384, 1)[0] for _ in range(len(book._free))]
+    slots = [book.write(b"x" * 320, 1)[0] for _ in range(len(book._free))]
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

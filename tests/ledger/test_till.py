@@ -401,6 +401,18 @@ def test_counts_never_shrink(factory):
         hold.count_prompt(-1)
 
 
+def test_an_upstream_that_lies_wildly_breaks_no_sum(factory):
+    hold = factory.till.hold(order("r1"))
+    hold.count_prompt(10**30, 10**29)
+    hold.count(10**30, 10**30)
+    hold.count(10**30)
+    assert factory.till.settle(hold, "finished").revenue_nusd == hold.held_nusd
+    factory.tick()
+    factory.commit()
+    assert reports.record(factory.run, "r1").completion_tokens == 2**40
+    assert checks.check(factory.run) == []
+
+
 def test_the_engines_own_figure_stands_in_the_note_of_a_recovered_record(factory):
     hold = factory.till.hold(order("r1"))
     hold.count(7)

@@ -10,6 +10,9 @@ from aigrid.ledger.book import Account
 from aigrid.ledger.journal import CACHED, COMPLETION, FIRST_TOKEN, PROMPT, REASONING
 from aigrid.ledger.prices import Tariff
 
+MOST_TOKENS = 1 << 40
+"""No request has more tokens than this, whatever an upstream says: sums and amounts stay within 64 bits."""
+
 
 class HoldNote(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the journal keeps of a hold: all that is needed to settle it after a crash."""
@@ -117,9 +120,10 @@ class OpenHold:
         if completion < 0 or reasoning < 0:
             raise ValueError("counts only grow")
         words, at = self._words, self._at
-        self.completion_tokens = words[at + COMPLETION] = self.completion_tokens + completion
+        total = self.completion_tokens + completion
+        self.completion_tokens = words[at + COMPLETION] = total if total < MOST_TOKENS else MOST_TOKENS
         if reasoning:
-            self.reasoning_tokens = words[at + REASONING] = self.reasoning_tokens + reasoning
+            self.reasoning_tokens = words[at + REASONING] = min(self.reasoning_tokens + reasoning, MOST_TOKENS)
         if not self.first_token_ns and completion:
             self.first_token_ns = words[at + FIRST_TOKEN] = max(1, self._clock() - self.started)
 
@@ -130,5 +134,6 @@ class OpenHold:
         if prompt < 0 or cached < 0:
             raise ValueError("counts are never negative")
         words, at = self._words, self._at
+        prompt = min(prompt, MOST_TOKENS)
         self.prompt_tokens = words[at + PROMPT] = prompt
         self.cached_tokens = words[at + CACHED] = cached if cached < prompt else prompt

@@ -70,6 +70,7 @@ class Writer:
         self._stop_s = stop_s
         self._queue: queue.SimpleQueue[Batch | Act[Any] | None] = queue.SimpleQueue()
         self._pending: deque[Batch] = deque()
+        self._group: Batch | None = None
         self._connection: sqlite3.Connection | None = None
         self._failures = 0
         self._retry_at = 0.0
@@ -103,16 +104,20 @@ class Writer:
             for act in acts:
                 self._do(act)
             acts = []
-            if self._stopping_at is not None and (not self._pending or time.monotonic() > self._stopping_at):
+            if self._stopping_at is not None and (not self._waiting or time.monotonic() > self._stopping_at):
                 break
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
 
+    @property
+    def _waiting(self) -> bool:
+        return self._group is not None or bool(self._pending)
+
     def _receive(self) -> list[Act[Any]]:
         """Take what is in the queue: wait for it unless something pending is to be tried again."""
         acts: list[Act[Any]] = []
-        wait = max(0.0, self._retry_at - time.monotonic()) if self._pending else None
+        wait = max(0.0, self._retry_at - time.monotonic()) if self._waiting else None
         with contextlib.suppress(queue.Empty):
             item = self._queue.get(timeout=wait)
             while True:
@@ -126,8 +131,9 @@ class Writer:
         return acts
 
     def _commit_pending(self) -> None:
-        while self._pending and time.monotonic() >= self._retry_at:
-            group = self._next_group()
+        while self._waiting and time.monotonic() >= self._retry_at:
+            # A group that failed is tried again as it was: its commit may have succeeded and only the answer failed.
+            group = self._group = self._group or self._next_group()
             try:
                 connection = self._open()
                 connection.execute("BEGIN IMMEDIATE")
@@ -135,14 +141,14 @@ class Writer:
                 if group.meter is not None:
                     insert_meter(connection, group.meter)
                 connection.execute("COMMIT")
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:  # whatever it is, the records are in the journal and the thread must live
                 self._failed(error)
-                self._pending.appendleft(group)
                 return
             if self._failures:
                 log.warning("the ledger's database works again after %d failures", self._failures)
             self._failures, self.error, self.failing_since_ns = 0, None, 0
             self.committed_ns = now_ns()
+            self._group = None
             self._committed(group.slots)
 
     def _next_group(self) -> Batch:
@@ -164,7 +170,8 @@ class Writer:
                 result = act.do(connection)
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk has rolled it back already
+                    connection.execute("ROLLBACK")
                 raise
         except (sqlite3.Error, OSError) as error:
             self._failed(error)
