@@ -98,24 +98,39 @@ def test_a_stop_is_graceful_and_leaves_nothing_behind(up, sig):
     pid = factory.printed["pids"]["gateway"]
     result = factory.stop(sig)
     assert result.code == 0
+    assert result.out == "", "more than one document on stdout"
     assert "Traceback" not in result.err
     assert not alive(pid)
     assert running() is None
 
 
-def test_a_stop_lets_running_answers_finish(up):
-    factory = up(*ECHO, "--ask", "")
-    body = {
-        "model": "echo",
-        "messages": [{"role": "user", "content": "a [echo tokens=40 rate=40]"}],
-        "max_tokens": 40,
-        "stream": True,
-    }
-    connection = http.client.HTTPConnection(urlsplit(factory.url).netloc, timeout=20)
+def stream(factory, text, tokens):
+    """Begin a streamed answer; returns the response after its first line."""
+    messages = [{"role": "user", "content": text}]
+    body = {"model": "echo", "messages": messages, "max_tokens": tokens, "stream": True}
+    connection = http.client.HTTPConnection(urlsplit(factory.url).netloc, timeout=30)
     headers = {"authorization": f"Bearer {factory.printed['key']}", "content-type": "application/json"}
     connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
     response = connection.getresponse()
     response.readline()
+    return response
+
+
+def test_the_second_ctrl_c_does_not_wait_for_answers(up):
+    factory = up(*ECHO)
+    response = stream(factory, "a [echo tokens=2000 rate=20]", 2000)
+    factory.process.send_signal(signal.SIGINT)
+    wait_until(lambda: not serves(factory.url, factory.printed["key"]), "the door is closed")
+    assert factory.process.poll() is None
+    result = factory.stop(signal.SIGINT)
+    assert "stopping at once" in result.err
+    assert not alive(factory.printed["pids"]["gateway"])
+    response.close()
+
+
+def test_a_stop_lets_running_answers_finish(up):
+    factory = up(*ECHO)
+    response = stream(factory, "a [echo tokens=40 rate=40]", 40)
     factory.process.send_signal(signal.SIGTERM)
     rest = response.read().decode()
     assert rest.count('"content":"a') >= 38

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,6 +62,7 @@ def run_module(name: str, as_json: bool) -> int:
 
 def measure(gateway: Gateway, model: str, streams: int, tokens: int) -> dict[str, Any]:
     """Run `streams` requests at once and return what came of them together."""
+    from concurrent.futures import ThreadPoolExecutor
 
     def one(number: int) -> Answer:
         body = {

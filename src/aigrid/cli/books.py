@@ -1,6 +1,5 @@
 """Reading and administering the ledger from a command, beside whatever process owns it."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -76,6 +75,7 @@ async def books(config: Config) -> AsyncIterator[Ledger]:
 
 def with_books(work: Callable[[Ledger], Awaitable[T]]) -> T:
     """Do one piece of work on the configured ledger."""
+    import asyncio
 
     async def run() -> T:
         async with books(load()) as ledger:

@@ -1,17 +1,18 @@
 """Talking to a gateway over HTTP as any client does: plain JSON, and one streamed chat answer."""
 
 import contextlib
-import http.client
 import json
-import ssl
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from aigrid.core.clock import mono_ns
 from aigrid.core.errors import AigridError, ConfigError, Unavailable, UpstreamError, UpstreamTimeout
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection, HTTPResponse
 
 
 class RemoteError(AigridError):
@@ -97,14 +98,20 @@ class Gateway:
                 if piece:
                     yield piece
 
-    @contextlib.contextmanager
-    def _send(self, method: str, path: str, body: bytes | None = None) -> Iterator[http.client.HTTPResponse]:
-        connection: http.client.HTTPConnection
+    def _connection(self) -> "HTTPConnection":
+        import ssl
+        from http.client import HTTPConnection, HTTPSConnection
+
         if self._tls:
             context = ssl.create_default_context()
-            connection = http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=context)
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+            return HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=context)
+        return HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+
+    @contextlib.contextmanager
+    def _send(self, method: str, path: str, body: bytes | None = None) -> "Iterator[HTTPResponse]":
+        from http.client import HTTPException
+
+        connection = self._connection()
         headers = {"content-type": "application/json"} if body is not None else {}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
@@ -118,7 +125,7 @@ class Gateway:
             raise Unavailable(
                 f"nothing answers at {self.url}; start the factory with `aigrid up`, or name another with --url"
             ) from None
-        except (http.client.HTTPException, OSError) as error:
+        except (HTTPException, OSError) as error:
             raise UpstreamError(f"lost the connection to {self.url}: {error or type(error).__name__}") from None
         finally:
             connection.close()
@@ -131,7 +138,7 @@ def _json(data: bytes) -> Any:
         return None
 
 
-def _frames(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+def _frames(response: "HTTPResponse") -> Iterator[dict[str, Any]]:
     for line in response:
         if line.startswith(b"data: ") and (data := line[6:].strip()) != b"[DONE]":
             frame = _json(data)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import typer
 
-from aigrid.cli import checks
-from aigrid.cli.checks import Finding
 from aigrid.cli.output import Json, emit
 from aigrid.core.config import Config, load
 from aigrid.core.errors import AigridError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from aigrid.cli.checks import Finding
 
 Level = Literal["ok", "warn", "fail"]
 MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
@@ -35,8 +35,11 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def findings() -> Iterator[Finding]:
+def findings() -> "Iterator[Finding]":
     """Yield what each check finds; a check that breaks is itself a finding."""
+    from aigrid.cli import checks
+    from aigrid.cli.checks import Finding
+
     try:
         config = load()
         yield Finding("settings", "ok", "aigrid.toml and AIGRID_* variables are understood")
@@ -47,7 +50,9 @@ def findings() -> Iterator[Finding]:
         yield from _guarded(name, check, config)
 
 
-def _guarded(name: str, check: Callable[[Config], Finding], config: Config) -> Iterator[Finding]:
+def _guarded(name: str, check: "Callable[[Config], Finding]", config: Config) -> "Iterator[Finding]":
+    from aigrid.cli.checks import Finding
+
     try:
         yield check(config)
     except AigridError as error:
@@ -56,7 +61,7 @@ def _guarded(name: str, check: Callable[[Config], Finding], config: Config) -> I
         yield Finding(name, "warn", f"this could not be checked: {type(error).__name__}: {error}")
 
 
-def _show(console: "Console", found: list[Finding]) -> None:
+def _show(console: "Console", found: "list[Finding]") -> None:
     width = max(len(finding.name) for finding in found)
     for finding in found:
         mark, style = MARKS[finding.level]

@@ -1,8 +1,5 @@
 """`aigrid echo`: the echo engine alone, as an OpenAI-compatible upstream for tests and load."""
 
-import asyncio
-import contextlib
-import signal
 from typing import Annotated
 
 import typer
@@ -23,6 +20,9 @@ def echo(
     It says the prompt again, paced. A directive in the prompt asks for more, or for trouble, e.g.
     `[echo tokens=20 rate=50 fail=503 after=5]`.
     """
+    import asyncio
+    import contextlib
+
     import uvloop
 
     with contextlib.suppress(asyncio.CancelledError):
@@ -30,6 +30,9 @@ def echo(
 
 
 async def _serve(port: int, host: str, rate: float, model: str, as_json: bool) -> None:
+    import asyncio
+    import signal
+
     from aigrid.cli.factory import http_url
     from aigrid.engines.echo_server import serve
 

@@ -1,6 +1,5 @@
 """What is checked before anything is started, so that what cannot work fails at once, in one sentence."""
 
-import concurrent.futures
 import errno
 import os
 import socket
@@ -71,7 +70,9 @@ def check_upstreams(config: Config) -> None:
     for upstream in config.upstreams:
         if upstream.key_env and not os.environ.get(upstream.key_env):
             raise ConfigError(f"upstream {upstream.name} takes its key from ${upstream.key_env}, which is not set")
-    with concurrent.futures.ThreadPoolExecutor(len(config.upstreams)) as pool:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(len(config.upstreams)) as pool:
         troubles = [trouble for trouble in pool.map(trouble_of, config.upstreams) if trouble]
     if config.engine.kind == "none" and len(troubles) == len(config.upstreams):
         raise UpstreamError(f"no upstream answers, so there is nothing to serve: {'; '.join(troubles)}")

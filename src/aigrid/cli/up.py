@@ -1,6 +1,5 @@
 """`aigrid up`: the whole factory in one command."""
 
-import asyncio
 from typing import Annotated, Literal
 
 import typer
@@ -45,6 +44,8 @@ def up(
 
     Options override aigrid.toml for this run. The first start fetches the model and makes a first API key.
     """
+    import asyncio
+
     from aigrid.cli.serve import serve
 
     config = load()
