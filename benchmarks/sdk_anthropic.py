@@ -131,7 +131,7 @@ def tool_result(target: Target) -> None:
         assert answer.role == "assistant"
 
 
-@check("anthropic", "count_tokens counts, and counts what create is charged for")
+@check("anthropic", "count_tokens counts, and counts what create is charged for", own=True)
 def count(target: Target) -> None:
     client = target.anthropic()
     counted = client.messages.count_tokens(model=target.model, messages=SAID).input_tokens

@@ -43,33 +43,36 @@ class Target:
 class Check:
     """A claim about one client, and the code that fails where it does not hold.
 
-    `echo` marks one that needs the echo engine, whose answers are known beforehand.
+    `echo` marks one that needs the echo engine, whose answers are known beforehand; `own` one that needs an engine of
+    ours, because another server's bytes pass through as they are.
     """
 
     sdk: str
     claim: str
     run: Run
     echo: bool = False
+    own: bool = False
 
 
 CHECKS: list[Check] = []
 
 
-def check(sdk: str, claim: str, *, echo: bool = False) -> Callable[[Run], Run]:
+def check(sdk: str, claim: str, *, echo: bool = False, own: bool = False) -> Callable[[Run], Run]:
     """Register a check."""
 
     def register(run: Run) -> Run:
-        CHECKS.append(Check(sdk, claim, run, echo))
+        CHECKS.append(Check(sdk, claim, run, echo, own))
         return run
 
     return register
 
 
-def checks(sdk: str, *, echo: bool = True) -> list[Check]:
-    """Return the checks of an SDK; those that need the echo engine only where there is one."""
+def checks(sdk: str, engine: str = "echo") -> list[Check]:
+    """Return the checks of an SDK that make sense on an engine: `echo`, `openvino` or `upstream`."""
     from benchmarks import sdk_anthropic, sdk_openai, sdk_responses  # noqa: F401 - importing registers
 
-    return [found for found in CHECKS if found.sdk == sdk and (echo or not found.echo)]
+    refused = {"echo": (), "openvino": ("echo",), "upstream": ("own",)}[engine]
+    return [found for found in CHECKS if found.sdk == sdk and not any(getattr(found, mark) for mark in refused)]
 
 
 def raises(kind: type[Exception], run: Callable[[], Any]) -> Any:

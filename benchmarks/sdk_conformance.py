@@ -1,7 +1,8 @@
-"""Do other people's clients work? Both official SDKs, named checks, against the echo engine and the default model.
+"""Do other people's clients work? Both official SDKs, named checks, three engines.
 
 `python -m benchmarks.sdk_conformance [--json]`. The peer is the SDK itself: a check passes where the unchanged client
-gets from this factory what it gets from the API it was made for.
+gets from this factory what it gets from the API it was made for. The engines: echo in the gateway, echo as an upstream
+server whose bytes pass through, and the default model.
 """
 
 import contextlib
@@ -10,27 +11,33 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.common import arguments, factory, log, report
+from benchmarks.common import arguments, factory, free_port, log, program, report
 from benchmarks.sdk_checks import Check, Target, checks
 
 SDKS = ("openai", "anthropic")
 
 
 @contextlib.contextmanager
-def target(*options: str, model: str) -> Iterator[Target]:
-    """Run a factory with three keys: a good one, one that can pay for nothing, one with a request a minute."""
-    with factory(*options) as running:
+def target(engine: str, model: str) -> Iterator[Target]:
+    """Run a factory with three keys: a good one, one that can pay for nothing, one with a request a minute.
+
+    With `upstream` the echo engine is another server, whose bytes pass through.
+    """
+    with contextlib.ExitStack() as stack:
+        options = ["--engine", "echo" if engine == "upstream" else engine]
+        if engine == "upstream":
+            port = free_port()
+            stack.enter_context(program("echo", "--port", str(port), "--model", model))
+            options += ["--upstream", f"far=http://127.0.0.1:{port}"]
+        running = stack.enter_context(factory(*options))
 
         def key(tenant: str, *limits: str) -> str:
-            made = running.run("keys", "create", "--tenant", tenant, *limits)
-            return str(made["key"])
+            return str(running.run("keys", "create", "--tenant", tenant, *limits)["key"])
 
         poor, slow = key("poor", "--budget-usd", "0.000000001"), key("slow", "--rpm", "1")
         found = Target(running.url, model, key("rich"), poor, slow)
-        try:
-            yield found
-        finally:
-            found.close()
+        stack.callback(found.close)
+        yield found
 
 
 def outcome(check: Check, at: Target) -> dict[str, Any]:
@@ -53,8 +60,8 @@ def outcome(check: Check, at: Target) -> dict[str, Any]:
 def run(engine: str, model: str) -> list[dict[str, Any]]:
     """Run all checks that an engine allows."""
     results = []
-    with target("--engine", engine, model=model) as at:
-        for check in (found for sdk in SDKS for found in checks(sdk, echo=engine == "echo")):
+    with target(engine, model) as at:
+        for check in (found for sdk in SDKS for found in checks(sdk, engine)):
             result = {"engine": engine, **outcome(check, at)}
             log(f"{'ok  ' if result['passed'] else 'FAIL'} {engine:8} {check.sdk:9} {check.claim}")
             if not result["passed"]:
@@ -66,14 +73,11 @@ def run(engine: str, model: str) -> list[dict[str, Any]]:
 def main() -> None:
     """Run both engines and report the score."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--engine", choices=("echo", "openvino"), help="only this engine")
+    parser.add_argument("--engine", choices=("echo", "upstream", "openvino"), help="only this engine")
     parser.add_argument("--model", default="smollm2-135m-instruct", help="the real model")
     given = parser.parse_args()
-    results = []
-    if given.engine != "openvino":
-        results += run("echo", "echo")
-    if given.engine != "echo":
-        results += run("openvino", given.model)
+    models = {"echo": "echo", "upstream": "far-echo", "openvino": given.model}
+    results = [result for name, model in models.items() if given.engine in (None, name) for result in run(name, model)]
     score = {
         f"{sdk} SDK on {engine}": [r["passed"] for r in results if (r["sdk"], r["engine"]) == (sdk, engine)]
         for sdk in SDKS
