@@ -69,7 +69,7 @@ def check(sdk: str, claim: str, *, echo: bool = False, own: bool = False) -> Cal
 
 def checks(sdk: str, engine: str = "echo") -> list[Check]:
     """Return the checks of an SDK that make sense on an engine: `echo`, `openvino` or `upstream`."""
-    from benchmarks import sdk_anthropic, sdk_openai, sdk_responses  # noqa: F401 - importing registers
+    from benchmarks import sdk_anthropic, sdk_openai, sdk_openai_errors, sdk_responses  # noqa: F401 - importing registers
 
     refused = {"echo": (), "openvino": ("echo",), "upstream": ("own",)}[engine]
     return [found for found in CHECKS if found.sdk == sdk and not any(getattr(found, mark) for mark in refused)]
