@@ -347,7 +347,7 @@ async def test_the_check_finds_a_ledger_that_was_tampered_with(tmp_path):
     connection.execute("UPDATE usage SET revenue_nusd = revenue_nusd + 1, energy_mj = energy_mj + 1")
     connection.close()
     found = "\n".join(await ledger.check())
-    assert "usage: 1 sums over 3600 s" in found
+    assert "usage: 1 of its sums over 60 s" in found
     assert "meter: energy_mj totals" in found
     await ledger.close()
 

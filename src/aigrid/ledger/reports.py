@@ -1,7 +1,7 @@
 """Questions to the ledger, in SQL that SQLite and PostgreSQL both understand (parameters are `?`).
 
-Sums over a stretch of time are put together from hourly rollups, minutes at its edges, and single records at the
-edges of those, so a report costs the same after a thousand records and after a hundred million.
+Sums over a stretch of time are put together from rollups of whole days, of hours and minutes at its edges, and single
+records at the edges of those, so a report costs the same after a thousand records and after a hundred million.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 from aigrid.ledger.admin import Run
 from aigrid.ledger.base import Bucket, Filter, GroupBy, Idle, Record, Sum
-from aigrid.ledger.schema import DIMENSIONS, HOUR_NS, METER_SUMS, SPANS, SUMS, USAGE
+from aigrid.ledger.schema import DAY_NS, DIMENSIONS, METER_SUMS, SPANS, SUMS, USAGE
 
-FAR_NS = 2_562_000 * HOUR_NS
-"""A whole hour at the end of time."""
+FAR_NS = 106_000 * DAY_NS
+"""The end of time: midnight, some 290 years after 1970."""
 
 _COLUMN = {"tenant": "tenant", "key": "key_id", "model": "model", "site": "site", "tier": "tier"}
 
@@ -52,7 +52,7 @@ def _pieces(
             parts.append(f"SELECT {names}, 1 AS requests, {added} FROM {table} WHERE {time} >= ? AND {time} < ?")
             params += [since, until]
     if not parts:
-        return _pieces(table, time, dimensions, sums, FAR_NS, FAR_NS + HOUR_NS)
+        return _pieces(table, time, dimensions, sums, FAR_NS, FAR_NS + DAY_NS)
     return " UNION ALL ".join(parts), params
 
 
@@ -158,10 +158,10 @@ def known(run: Run, holds: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
 
 
 def spent(run: Run, since_ns: int = 0) -> dict[tuple[str, str], int]:
-    """Return revenue by (tenant, key id) since a whole hour, in nano-dollars."""
+    """Return revenue by (tenant, key id) since a midnight (UTC), in nano-dollars."""
     found = run(
         "SELECT tenant, key_id, SUM(revenue_nusd) FROM usage_rollup WHERE span_ns = ? AND start_ns >= ? "
         "GROUP BY tenant, key_id",
-        (HOUR_NS, since_ns),
+        (DAY_NS, since_ns),
     )
     return {(tenant, key): int(total) for tenant, key, total in found}

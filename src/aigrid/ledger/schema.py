@@ -1,7 +1,7 @@
 """The SQLite schema, as a list of migrations, and the columns that reports add up.
 
-Every table is append-only, enforced by triggers, except the rollups: sums by minute and hour that a trigger keeps in
-the same transaction as the rows, and that `check` derives again.
+Every table is append-only, enforced by triggers, except the rollups: sums by minute, hour and day that a trigger keeps
+in the same transaction as the rows, and that `check` derives again.
 """
 
 import sqlite3
@@ -13,7 +13,8 @@ from aigrid.ledger.base import Record
 
 MINUTE_NS = 60_000_000_000
 HOUR_NS = 3_600_000_000_000
-SPANS = (HOUR_NS, MINUTE_NS)
+DAY_NS = 24 * HOUR_NS
+SPANS = (DAY_NS, HOUR_NS, MINUTE_NS)
 """The lengths of time over which rollups are kept, longest first, in nanoseconds."""
 
 USAGE = Record.__struct_fields__
