@@ -25,6 +25,9 @@ class FreeHold:
         self.completion_tokens += completion
         self.reasoning_tokens += reasoning
 
+    def mark_first_token(self) -> None:
+        pass
+
     def count_prompt(self, prompt: int, cached: int = 0) -> None:
         self.prompt_tokens = prompt
 

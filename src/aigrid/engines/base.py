@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from aigrid.core.clock import SECOND, mono_ns
+
 UsageSource = Literal["counted", "upstream", "estimated"]
 """Who says how many tokens there were: we counted them, a plausible upstream said so, or an estimate from bytes."""
 
@@ -167,6 +169,30 @@ class Load(msgspec.Struct, frozen=True):
     tokens_per_second: float = 0.0
     state: Literal["ready", "starting", "down"] = "ready"
     pids: tuple[int, ...] = ()
+
+
+class Throughput:
+    """Tokens of the last whole second, for `Load.tokens_per_second`."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._now = self._last = 0
+
+    def add(self, tokens: int) -> None:
+        """Count tokens made now."""
+        self._roll()
+        self._now += tokens
+
+    def rate(self) -> float:
+        """Return the tokens of the last whole second."""
+        self._roll()
+        return float(self._last)
+
+    def _roll(self) -> None:
+        second = mono_ns() // SECOND
+        if second != self._second:
+            self._last = self._now if second == self._second + 1 else 0
+            self._second, self._now = second, 0
 
 
 @runtime_checkable

@@ -28,6 +28,7 @@ from aigrid.engines.base import (
     GenerateRequest,
     Load,
     ModelInfo,
+    Throughput,
     TokenLogprob,
     ToolCall,
     Usage,
@@ -150,6 +151,7 @@ class EchoEngine:
         self.rate = rate
         self._model = ModelInfo(id=model, context=context, embeddings=True)
         self._running = 0
+        self._made = Throughput()
 
     async def start(self) -> None:
         """Nothing to load."""
@@ -171,7 +173,7 @@ class EchoEngine:
 
     def load(self) -> Load:
         """Return the requests running."""
-        return Load(running=self._running, capacity=1_000_000)
+        return Load(running=self._running, capacity=1_000_000, tokens_per_second=self._made.rate())
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Return unit vectors made from a digest of each input: equal texts, equal vectors; nothing more."""
@@ -189,6 +191,7 @@ class EchoEngine:
             yield Chunk(usage=Usage(prompt_tokens=play.prompt_tokens))
             async for at in paced(play, self.rate):
                 piece = play.pieces[at]
+                self._made.add(request.n)
                 yield Chunk([_delta(i, at, piece, play, request) for i in range(request.n)])
             if directive.fail is not None and directive.after >= len(play.pieces):
                 raise UpstreamError("the echo engine failed as it was asked to")

@@ -37,7 +37,6 @@ class EchoProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-
         self.transport = cast(asyncio.Transport, transport)  # uvloop has transports of its own
         self._connections.add(self)
 

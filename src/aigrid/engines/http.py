@@ -45,7 +45,6 @@ class Connection(asyncio.Protocol):
     # asyncio's side
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-
         self.transport = cast(asyncio.Transport, transport)  # uvloop has transports of its own
 
     def data_received(self, data: bytes) -> None:

@@ -23,6 +23,7 @@ from aigrid.engines.base import (
     GenerateRequest,
     Load,
     ModelInfo,
+    Throughput,
     Usage,
     byte_bound,
 )
@@ -48,6 +49,7 @@ class OpenAIEngine:
         )
         self._models = [self._info(model) for model in config.models]
         self._running = 0
+        self._made = Throughput()
         self._refresh: asyncio.Task[None] | None = None
         self._state: Any = "ready" if config.models else "starting"
 
@@ -96,7 +98,7 @@ class OpenAIEngine:
 
     def load(self) -> Load:
         """Return the requests that we have running there."""
-        return Load(running=self._running, state=self._state)
+        return Load(running=self._running, state=self._state, tokens_per_second=self._made.rate())
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Pass the texts on; usage as the upstream says, else an estimate."""
@@ -137,9 +139,12 @@ class OpenAIEngine:
                 self._state = "ready"
                 if request.stream:
                     async for chunk in self._frames(connection, tally):
+                        self._made.add(len(chunk.deltas))
                         yield chunk
                 else:
-                    yield self._whole(await connection.read_all(self._client.timeout), tally)
+                    chunk = self._whole(await connection.read_all(self._client.timeout), tally)
+                    self._made.add(chunk.usage.completion_tokens if chunk.usage else 0)
+                    yield chunk
         finally:
             self._running -= 1
 

@@ -100,17 +100,17 @@ class Gateway:
         try:
             if wire is not None and request.method == "POST":
                 await self._generate(wire, request, send)
-            else:
-                await (await self._handler(request)(request)).send(send)
+                return
+            response = await self._handler(request)(request)
         except ClientGone:
-            pass
+            return
         except AigridError as error:
             self.metrics.refused(error)
-            await self._refusal(request, error).send(send)
+            response = self._refusal(request, error)
         except Exception:
             log.exception("unexpected error on %s %s", request.method, request.path)
-            defect = AigridError("something went wrong in the gateway; its log says what")
-            await self._refusal(request, defect).send(send)
+            response = self._refusal(request, AigridError("something went wrong in the gateway; its log says what"))
+        await response.send(send)
 
     def _refusal(self, request: Request, error: AigridError) -> Response:
         response = error_response(error)

@@ -155,6 +155,7 @@ class Answer:
                 if chunk.deltas or chunk.raw is not None:
                     if not self._first_ns:
                         self._first_ns = mono_ns() - self._begin_ns
+                        self.hold.mark_first_token()
                     encoder.add(chunk)
         done = mono_ns()
         self._count_usage()

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from aigrid.core.clock import now_ns
 from aigrid.core.config import Config, home
+from aigrid.core.errors import AigridError
 from aigrid.core.models import pull, resolve
 from aigrid.engines.base import Engine
 from aigrid.engines.echo import EchoEngine
@@ -80,13 +80,9 @@ def quieten_gc() -> None:
 
 
 async def serve(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT; then drain, settle, stop."""
+    """Serve until SIGTERM or SIGINT; then drain, settle, stop. Raises what kept an engine from starting."""
     engines = make_engines(config)
-    starts = [asyncio.create_task(engine.start()) for engine in engines]
     ledger = open_ledger(config, owner=True, recover=lambda ids: _report(engines, ids))
-    recovered = await ledger.open()
-    if recovered:
-        log.warning("settled %d requests that a gateway before this one left open", len(recovered))
     gateway = Gateway(config, ledger, engines)
     settings = uvicorn.Config(
         gateway, host=config.gateway.host, port=config.gateway.port, loop="uvloop", http="httptools", ws="none",
@@ -94,18 +90,33 @@ async def serve(config: Config) -> None:
         timeout_keep_alive=75, timeout_graceful_shutdown=5,
     )  # fmt: skip
     server = _Server(settings, gateway)
-    try:
+
+    refused: list[AigridError] = []
+
+    async def start(engine: Engine) -> None:
+        try:
+            await engine.start()
+        except AigridError as error:
+            refused.append(error)
+            server.should_exit = True
+
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(ledger.close)
+        for engine in engines:
+            stack.push_async_callback(engine.stop)
+        starts = [asyncio.create_task(start(engine)) for engine in engines]
+        recovered = await ledger.open()
+        if recovered:
+            log.warning("settled %d requests that a gateway before this one left open", len(recovered))
         await gateway.start()
         quieten_gc()
         log.info("gateway on http://%s:%d (pid %d)", config.gateway.host, config.gateway.port, os.getpid())
         await server.serve()
-    finally:
-        for start in starts:
-            start.cancel()
-        for engine in engines:
-            await engine.stop()
-        await ledger.close()
-        log.info("gateway stopped at %d", now_ns())
+        for task in starts:
+            task.cancel()
+    if refused:
+        raise refused[0]
+    log.info("gateway stopped")
 
 
 def run(config: Config) -> None:

@@ -85,6 +85,9 @@ class Hold(Protocol):
     def count(self, completion: int = 0, reasoning: int = 0) -> None:
         """Add generated tokens (reasoning is part of completion)."""
 
+    def mark_first_token(self) -> None:
+        """Note that the first token is here, for answers that are counted only when they are whole."""
+
     def count_prompt(self, prompt: int, cached: int = 0) -> None:
         """Set the prompt's tokens (cached is part of prompt)."""
 

@@ -124,8 +124,13 @@ class OpenHold:
         self.completion_tokens = words[at + COMPLETION] = total if total < MOST_TOKENS else MOST_TOKENS
         if reasoning:
             self.reasoning_tokens = words[at + REASONING] = min(self.reasoning_tokens + reasoning, MOST_TOKENS)
-        if not self.first_token_ns and completion:
-            self.first_token_ns = words[at + FIRST_TOKEN] = max(1, self._clock() - self.started)
+        if completion:
+            self.mark_first_token()
+
+    def mark_first_token(self) -> None:
+        """Note when the first token came, for answers that are counted only when they are whole."""
+        if not self.first_token_ns and not self.settled:
+            self.first_token_ns = self._words[self._at + FIRST_TOKEN] = max(1, self._clock() - self.started)
 
     def count_prompt(self, prompt: int, cached: int = 0) -> None:
         """Set the prompt's tokens (cached is part of prompt)."""
