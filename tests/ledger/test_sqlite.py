@@ -370,6 +370,17 @@ async def test_energy_of_a_record_is_complete_and_the_meter_adds_up(ledger):
     assert await ledger.check() == []
 
 
+async def test_idling_costs_energy_too_and_is_written_down_at_the_end(tmp_path):
+    for _ in range(2):
+        ledger = SqliteLedger(tmp_path, CONFIG, meter=FakeMeter())
+        await ledger.open()
+        await ledger.close()
+    ledger = SqliteLedger(tmp_path, CONFIG, owner=False)
+    await ledger.open()
+    assert (await ledger.report(0)).idle.energy_mj == 2000
+    await ledger.close()
+
+
 async def test_records_page_backwards_and_export_has_all(ledger, monkeypatch):
     monkeypatch.setattr("aigrid.ledger.answers.PAGE", 7)
     key, _ = await ledger.create_key("acme")

@@ -41,6 +41,7 @@ Recover = Callable[[list[str]], Awaitable[dict[str, int]]]
 POLL_S = 0.2
 _READERS = 3
 _CHECK_WAIT_S = 10
+_ENGINES_WAIT_S = 10
 
 
 def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
@@ -211,7 +212,8 @@ class SqliteLedger(Answers):
         if self._recover is None or not holds:
             return {}
         try:
-            return await self._recover(holds)
+            async with asyncio.timeout(_ENGINES_WAIT_S):
+                return await self._recover(holds)
         except Exception:  # what the engines say is a note; the journal's own counts are what is settled
             log.exception("the engines could not be asked about %d open holds", len(holds))
             return {}

@@ -38,14 +38,14 @@ class Ticker:
         """Tick a last time and end."""
         self._task.cancel()
         await asyncio.wait([self._task])
-        await self.tick()
+        await self.tick(last=True)
         self._sampler.shutdown()
 
-    async def tick(self) -> None:
+    async def tick(self, *, last: bool = False) -> None:
         """Sample, share out, and submit what is settled."""
         async with self._ticking:
             sample = await asyncio.get_running_loop().run_in_executor(self._sampler, self._sample)
-            batch = self.till.tick(sample)
+            batch = self.till.tick(sample, last=last)
             if batch is not None:
                 self._submit(batch)
 

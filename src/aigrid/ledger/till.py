@@ -157,8 +157,11 @@ class Till:
         )
         return hold.settlement
 
-    def tick(self, sample: Sample) -> Batch | None:
-        """Share out the energy since the last tick; return what is to be committed now, None if nothing."""
+    def tick(self, sample: Sample, *, last: bool = False) -> Batch | None:
+        """Share out the energy since the last tick; return what is to be committed now, None if nothing.
+
+        Idling is written down once a minute, and by the `last` tick.
+        """
         mono = self._mono()
         idle, self._idle_ns = self._idle_ns, 0
         if not self.open:
@@ -167,7 +170,7 @@ class Till:
         settled, self.settled = self.settled, []
         self.attribution.share(sample, idle, self._ticked, mono, [*self.open.values(), *settled])
         self._ticked = mono
-        if not settled and self.attribution.interval_ns < IDLE_ROW_NS:
+        if not settled and not last and self.attribution.interval_ns < IDLE_ROW_NS:
             return None
         rows = [self._close(hold) for hold in settled]
         return Batch(rows, self.attribution.row(self._clock()), [hold.slot for hold in settled])

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _ROWS_PER_TRANSACTION = 4096
-_ROWS_PER_STATEMENT = 256
+_ROWS_PER_STATEMENT = 64
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 
