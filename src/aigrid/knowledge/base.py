@@ -126,6 +126,9 @@ class Store(Protocol):
     def skip(self, source: Source) -> None:
         """Remember a source that could not be read, and drop what it had in the index."""
 
+    def revise(self, source: Source) -> None:
+        """Change a source's path, title, readers or times, and those of its chunks; text and vectors stay."""
+
     def remove(self, source_ids: Iterable[str]) -> int:
         """Remove sources with their chunks; return how many there were."""
 
