@@ -1,0 +1,158 @@
+"""Words as the index sees them: one tokenisation for English, Chinese, Japanese and what stands between them.
+
+Text is normalised (NFKC, so full-width forms and half-width kana are the usual ones; case folded), cut into words,
+English words are stemmed, and runs of CJK characters become overlapping pairs. Every store indexes these terms and
+nothing else, so that all of them agree.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from aigrid.knowledge.stem import stem
+
+CJK = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"
+"""Characters of scripts written without spaces between words (and Hangul, whose words carry endings)."""
+
+CJK_RUN = re.compile(f"[{CJK}]+")
+WORD = re.compile(
+    rf"(?P<cjk>[{CJK}]+)"
+    r"|(?P<number>\d+(?:[.,]\d+)+(?![^\W_]))"
+    rf"|(?P<word>(?:(?![{CJK}])\w)+(?:['’](?:(?![{CJK}])\w)+)?)"
+)
+ASCII_WORD = re.compile(r"\d+(?:[.,]\d+)+(?![a-z0-9])|\w+(?:'\w+)?")
+PARTS = re.compile(r"[^\W\d_]+|\d+")
+CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+STOP_WORDS = frozenset(
+    "a about above after again all also am an and any are as at be been before being below between both but by can "
+    "could did do does doing down during each few for from further had has have having he her here hers him his how i "
+    "if in into is it its itself just me more most my no nor not now of off on once only or other our out over own "
+    "same she should so some such than that the their them then there these they this those through to too under until "
+    "up us very was we were what when where which while who whom why will with would you your".split()
+)
+"""Words that say how a question is put, not what it is about. They are indexed; only queries leave them out."""
+
+_known: dict[str, tuple[str, ...]] = {}
+_KNOWN_LIMIT = 500_000
+
+
+def normalise(text: str) -> str:
+    """Return text with compatible forms unified and case folded: what is compared, never what is shown."""
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
+def terms(text: str) -> list[str]:
+    """Return the terms of a text to be indexed, in order, repetitions included."""
+    found: list[str] = []
+    known = _known
+    for word, is_cjk in _words(text):
+        if is_cjk:
+            found.extend(word)
+            found.extend(word[at : at + 2] for at in range(len(word) - 1))
+            continue
+        made = known.get(word)
+        if made is None:
+            made = _forms(word)
+            if len(known) < _KNOWN_LIMIT:
+                known[word] = made
+        found.extend(made)
+    return found
+
+
+def query_terms(text: str) -> list[str]:
+    """Return the terms to search for: without stop words where others remain, CJK pairs, single characters alone."""
+    found: list[str] = []
+    left_out: list[str] = []
+    for word, is_cjk in _words(text):
+        if is_cjk:
+            found.extend([word] if len(word) == 1 else (word[at : at + 2] for at in range(len(word) - 1)))
+        elif word in STOP_WORDS:
+            left_out.extend(_forms(word))
+        else:
+            found.extend(_forms(word))
+    return found or left_out
+
+
+def _words(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield words (normalised, not stemmed) and runs of CJK characters, which are marked."""
+    if text.isascii():
+        for match in ASCII_WORD.findall(text.lower()):
+            yield match, False
+        return
+    for found in WORD.finditer(normalise(text)):
+        yield found.group(), found.lastgroup == "cjk"
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    """Return the terms of one word: its stem; a name with parts (open_account_4821) whole and in parts."""
+    word = word.replace("’", "'")
+    if "'" in word:
+        word = word.split("'")[0] if word.endswith(("'s", "'t", "'re", "'ve", "'ll", "'d", "'m")) else word
+        word = word.replace("'", "")
+    if word[:1].isdigit() and ("," in word or "." in word):
+        return (word.replace(",", ""),)
+    if "_" in word:
+        parts = PARTS.findall(word)
+        return (word, *(stem(part) for part in parts)) if len(parts) > 1 else tuple(stem(part) for part in parts)
+    return (stem(word),) if word else ()
+
+
+ABBREVIATIONS = frozenset(
+    "mr mrs ms dr prof st vs etc inc ltd co corp no fig figs eq eqs ref refs sec vol pp ed eds al cf e.g i.e a.m p.m "
+    "u.s u.k approx dept est jan feb mar apr jun jul aug sep sept oct nov dec".split()
+)
+END = re.compile(
+    r"[。！？｡]+[」』”’）】》〉\]\)]*"
+    r"|[.!?…]+[\"'”’)\]]*(?=\s|$)"
+    r"|\n[ \t]*\n\s*"
+    r"|\n(?=[ \t]*(?:[-*•#|]|\d+[.)])\s)"
+)
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Return the spans of the sentences in a text, in order, without the white space around them."""
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for end in END.finditer(text):
+        if text[end.start()] == "." and _abbreviates(text, end.start(), end.end()):
+            continue
+        _keep(text, start, end.end(), spans)
+        start = end.end()
+    _keep(text, start, len(text), spans)
+    return spans
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of English, Chinese or Japanese text; a list item or paragraph ends one as well."""
+    return [text[start:end] for start, end in sentence_spans(text)]
+
+
+def _keep(text: str, start: int, end: int, spans: list[tuple[int, int]]) -> None:
+    piece = text[start:end]
+    start += len(piece) - len(piece.lstrip())
+    end -= len(piece) - len(piece.rstrip())
+    if end > start:
+        spans.append((start, end))
+
+
+def _abbreviates(text: str, dot: int, after: int) -> bool:
+    """Whether the full stop at `dot` belongs to an abbreviation, an initial or a list number."""
+    at = dot
+    while at > 0 and (text[at - 1].isalnum() or text[at - 1] == "."):
+        at -= 1
+    word = text[at:dot]
+    following = text[after:].lstrip(" \t")[:1]
+    if following.islower():
+        return True
+    if len(word) == 1 and word.isupper() and word != "I":
+        return True
+    if word.isdigit() and (at == 0 or text[:at].rstrip(" \t")[-1:] in ("", "\n")):
+        return True
+    return word.lower() in ABBREVIATIONS
+
+
+def estimate_tokens(text: str) -> int:
+    """Return about how many tokens a model makes of a text: a CJK character is one, other text 4.2 letters a token."""
+    wide = sum(len(run) for run in CJK_RUN.findall(text)) if not text.isascii() else 0
+    return wide + int((len(text) - wide) / 4.2 + 0.999)
