@@ -107,9 +107,10 @@ def measure(quick: bool, peer: bool) -> dict[str, Any]:
     """Run every part; return the benchmark's one JSON object."""
     seconds = 3.0 if quick else 10.0
     rounds = 200 if quick else 1000
+    scheduling = common.first_in_line()
     mine, others = servers.cores()
     os.sched_setaffinity(0, others)
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"scheduling": scheduling}
     theirs: dict[str, Any] = {}
     run = load.run
 

@@ -19,7 +19,7 @@ from aigrid.ledger.book import Account, Book
 from aigrid.ledger.energy import Sample
 from aigrid.ledger.journal import Journal
 from aigrid.ledger.prices import PriceList
-from aigrid.ledger.schema import migrate
+from aigrid.ledger.schema import insert, migrate
 from aigrid.ledger.till import Batch, Till
 from aigrid.ledger.writer import insert_meter, insert_usage, merged
 
@@ -57,7 +57,7 @@ class Factory:
     def start(self) -> list[Record]:
         left, unreadable = recovery.left_behind(journal.read(self.path))
         assert unreadable == 0
-        recovered = recovery.commit(self.run, left, 0, {}, "local", self.time.ns)
+        recovered = recovery.commit(self.run, left, 0, {}, "local", self.time.ns, insert)
         self.book = Book()
         self.book.tenant("acme", TENANT)
         for key in KEYS:
@@ -87,7 +87,7 @@ class Factory:
         if not twice:
             return self.start()
         left, _ = recovery.left_behind(journal.read(self.path))
-        recovered = recovery.commit(self.run, left, 0, {}, "local", self.time.ns)
+        recovered = recovery.commit(self.run, left, 0, {}, "local", self.time.ns, insert)
         assert self.start() == []
         return recovered
 
@@ -418,7 +418,7 @@ def test_the_engines_own_figure_stands_in_the_note_of_a_recovered_record(factory
     hold.count(7)
     factory.till.close()
     left, _ = recovery.left_behind(journal.read(factory.path))
-    (record,) = recovery.commit(factory.run, left, 0, {"r1": 9}, "local", NOON)
+    (record,) = recovery.commit(factory.run, left, 0, {"r1": 9}, "local", NOON, insert)
     assert record.completion_tokens == 7
     assert "engine said 9 completion tokens" in record.note
 

@@ -45,6 +45,7 @@ class Answer:
         self._note = ""
         self._site = ""
         self._left = False
+        self._settlement: Settlement | None = None
 
     async def run(self) -> None:
         """Answer the request; an `AigridError` before the first byte is for the caller to write."""
@@ -178,9 +179,11 @@ class Answer:
             hold.count(more, max(0, usage.reasoning_tokens - hold.reasoning_tokens))
 
     def _settle(self) -> Settlement:
-        return self.gateway.ledger.settle(
-            self.hold, self._outcome, site=self._site, usage_source=self._usage.source, note=self._note
-        )
+        if self._settlement is None:
+            self._settlement = self.gateway.ledger.settle(
+                self.hold, self._outcome, site=self._site, usage_source=self._usage.source, note=self._note
+            )
+        return self._settlement
 
     def _headers(self) -> list[Header]:
         request_id = self.id.encode()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from aigrid.ledger.base import Record
 from aigrid.ledger.holds import SettledNote
 from aigrid.ledger.journal import Entry
 from aigrid.ledger.recovery import Left
+from aigrid.ledger.schema import insert_sql
 from aigrid.ledger.till import charge
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ async def own(write: Write, gateway: str, paths: Sequence[Path], recover: Recove
         _note_late(run, left)
         note = "found open in the database and in no journal, settled from what had been reported"
         reported = [one for one in _reported(run, gateway, note) if one.hold.id not in have]
-        recovered = recovery.commit(run, _unrecorded(run, [*left, *reported]), unreadable, engine, gateway, now_ns())
+        recovered = recovery.commit(
+            run, _unrecorded(run, [*left, *reported]), unreadable, engine, gateway, now_ns(), insert
+        )
         found = [reports.record(run, one.hold.id) for one in reported]
         run("DELETE FROM holds WHERE gateway = ?", (gateway,))
         return [*recovered, *(record for record in found if record is not None)]
@@ -70,7 +73,7 @@ def reap(run: Run, gateway: str, lease_s: float) -> int:
     note = f"gateway {gateway} was silent for {silent[0][0]} s; settled from what it had reported"
     left = _unrecorded(run, _reported(run, gateway, note))
     # Not the owner's name: the energy of its open holds stays open on the meter until it returns.
-    recovery.commit(run, left, 0, {}, "", now_ns())
+    recovery.commit(run, left, 0, {}, "", now_ns(), insert)
     run("DELETE FROM holds WHERE gateway = ?", (gateway,))
     run("DELETE FROM gateways WHERE id = ?", (gateway,))
     return len(left)
@@ -112,3 +115,9 @@ def _note_late(run: Run, left: Sequence[Left]) -> None:
 def _unrecorded(run: Run, left: Sequence[Left]) -> list[Left]:
     recorded = {row[0] for row in run("SELECT id FROM usage WHERE id = ANY(?)", ([one.hold.id for one in left],))}
     return [one for one in left if one.hold.id not in recorded]
+
+
+def insert(run: Run, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, those that are there already excepted; PostgreSQL's own triggers roll them up."""
+    for row in rows:
+        run(insert_sql(table, columns), row)

@@ -4,8 +4,8 @@ A hold that was settled is committed as it was. One found open is settled from i
 `recovered` and a note; what the engine itself reports stands in the note, so that any difference can be seen.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,7 +16,7 @@ from aigrid.ledger.attribution import MeterRow
 from aigrid.ledger.base import Outcome, Record
 from aigrid.ledger.holds import HoldNote, SettledNote
 from aigrid.ledger.journal import Entry
-from aigrid.ledger.schema import METER, USAGE, insert_sql
+from aigrid.ledger.schema import METER, USAGE
 from aigrid.ledger.till import Row, charge
 
 _hold = msgspec.msgpack.Decoder(HoldNote).decode
@@ -48,8 +48,18 @@ def left_behind(entries: Sequence[Entry]) -> tuple[list[Left], int]:
     return left, unreadable
 
 
+Insert = Callable[[Run, str, Sequence[str], Sequence[tuple[Any, ...]]], None]
+"""Inserts rows into a table (run, table, columns, rows), those that are there already excepted."""
+
+
 def commit(
-    run: Run, left: Sequence[Left], unreadable: int, engine: Mapping[str, int], owner: str, now: int
+    run: Run,
+    left: Sequence[Left],
+    unreadable: int,
+    engine: Mapping[str, int],
+    owner: str,
+    now: int,
+    insert: Insert,
 ) -> list[Record]:
     """Write the records of what was left, those that have one excepted; return those that were found open.
 
@@ -59,8 +69,7 @@ def commit(
     known = reports.known(run, [(one.hold.id, one.hold.created_ns) for one in left])
     new = [one for one in left if (one.hold.id, one.hold.created_ns) not in known]
     rows = [_row(one, engine.get(one.hold.id), now) for one in new]
-    for row in rows:
-        run(insert_sql("usage", USAGE), row)
+    insert(run, "usage", USAGE, rows)
     last = run(
         "SELECT open_mj, open_energy_nusd, open_hardware_nusd FROM meter WHERE owner = ? ORDER BY seq DESC LIMIT 1",
         (owner,),
@@ -68,7 +77,7 @@ def commit(
     open_before = last[0] if last else (0, 0, 0)
     taken = [sum(row[USAGE.index(name)] for row in rows) for name in ("energy_mj", "energy_nusd", "hardware_nusd")]
     if any(open_before) or any(taken):
-        run(insert_sql("meter", METER), msgspec.structs.astuple(meter_row(owner, now, open_before, taken)))
+        insert(run, "meter", METER, [msgspec.structs.astuple(meter_row(owner, now, open_before, taken))])
     if unreadable:
         detail = f"{unreadable} holds in the journal were unreadable after a power cut and could not be settled"
         admin.append_audit(run, "ledger", "journal.unreadable", detail, "")

@@ -1,13 +1,16 @@
 """The SQLite schema, as a list of migrations, and the columns that reports add up.
 
-Every table is append-only, enforced by triggers, except the rollups: sums by minute, hour and day that a trigger keeps
+Every table is append-only, enforced by triggers, except the rollups: sums by minute, hour and day that `insert` keeps
 in the same transaction as the rows, and that `check` derives again.
 """
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
 
 from aigrid.core.errors import ConfigError
+from aigrid.ledger.admin import Run
 from aigrid.ledger.attribution import MeterRow
 from aigrid.ledger.base import Record
 
@@ -16,6 +19,8 @@ HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
 SPANS = (DAY_NS, HOUR_NS, MINUTE_NS)
 """The lengths of time over which rollups are kept, longest first, in nanoseconds."""
+
+_ROWS_PER_STATEMENT = 256
 
 USAGE = Record.__struct_fields__
 METER = MeterRow.__struct_fields__
@@ -74,10 +79,8 @@ def append_only(connection: sqlite3.Connection, table: str) -> None:
         )
 
 
-def rolled_up(
-    connection: sqlite3.Connection, table: str, time: str, dimensions: tuple[str, ...], sums: tuple[str, ...]
-) -> None:
-    """Keep `{table}_rollup`: the number of rows and the sums by span, start and dimensions."""
+def rolled_up(connection: sqlite3.Connection, table: str, dimensions: tuple[str, ...], sums: tuple[str, ...]) -> None:
+    """Make `{table}_rollup`: the number of rows and the sums by span, start and dimensions."""
     names = ", ".join(dimensions)
     connection.execute(
         f"CREATE TABLE {table}_rollup (span_ns INTEGER NOT NULL, start_ns INTEGER NOT NULL, "
@@ -86,17 +89,48 @@ def rolled_up(
         + "".join(f"{name} INTEGER NOT NULL, " for name in sums)
         + f"PRIMARY KEY (span_ns, start_ns, {names})) WITHOUT ROWID"
     )
-    spans = " UNION ALL ".join(f"SELECT {span} AS span" for span in SPANS)
-    connection.execute(
-        f"CREATE TRIGGER {table}_rolled_up AFTER INSERT ON {table} BEGIN "
-        f"INSERT INTO {table}_rollup SELECT span, NEW.{time} - NEW.{time} % span, "
-        + ", ".join(f"NEW.{name}" for name in dimensions)
-        + ", 1, "
-        + ", ".join(f"NEW.{name}" for name in sums)
-        + f" FROM ({spans}) WHERE true ON CONFLICT (span_ns, start_ns, {names}) DO UPDATE SET requests = requests + 1, "
-        + ", ".join(f"{name} = {name} + excluded.{name}" for name in sums)
-        + "; END"
+
+
+def roll_up_sql(table: str, time: str, dimensions: tuple[str, ...], sums: tuple[str, ...]) -> str:
+    """Return the statement that adds rows with a `seq` above its parameter to the rollups.
+
+    One statement per group commit, in the transaction that inserts the rows: a trigger would run for every row.
+    """
+    names = ", ".join(dimensions)
+    added = ", ".join(f"SUM({name}) AS {name}" for name in ("requests", *sums))
+    spans = " UNION ALL ".join(f"SELECT {span} AS span_ns" for span in SPANS)
+    shortest = SPANS[-1]
+    return (
+        f"WITH fresh AS MATERIALIZED (SELECT {time} - {time} % {shortest} AS at, {names}, COUNT(*) AS requests, "
+        + ", ".join(f"SUM({name}) AS {name}" for name in sums)
+        + f" FROM {table} WHERE seq > ? GROUP BY at, {names}) "
+        f"INSERT INTO {table}_rollup SELECT span_ns, at - at % span_ns AS start_ns, {names}, {added} "
+        f"FROM fresh, ({spans}) WHERE true GROUP BY span_ns, start_ns, {names} "
+        f"ON CONFLICT (span_ns, start_ns, {names}) DO UPDATE SET "
+        + ", ".join(f"{name} = {name} + excluded.{name}" for name in ("requests", *sums))
     )
+
+
+ROLL_UP = {
+    "usage": roll_up_sql("usage", "settled_ns", DIMENSIONS, SUMS),
+    "meter": roll_up_sql("meter", "at_ns", ("source",), METER_SUMS),
+}
+
+
+def insert(run: Run, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, those that are there already excepted, and roll up the new ones; inside a transaction.
+
+    Many rows go into one statement: Python's global lock is taken once per statement, not once per row.
+    """
+    [(last,)] = run(f"SELECT COALESCE(MAX(seq), 0) FROM {table}", ())
+    done = 0
+    size = _ROWS_PER_STATEMENT
+    while done < len(rows):
+        while size > len(rows) - done:
+            size >>= 1
+        run(insert_sql(table, columns, size), list(chain.from_iterable(rows[done : done + size])))
+        done += size
+    run(ROLL_UP[table], (last,))
 
 
 @migration
@@ -132,5 +166,5 @@ def first(connection: sqlite3.Connection) -> None:
     )
     for table in ("usage", "meter", "keys", "tenants", "prices", "audit"):
         append_only(connection, table)
-    rolled_up(connection, "usage", "settled_ns", DIMENSIONS, SUMS)
-    rolled_up(connection, "meter", "at_ns", ("source",), METER_SUMS)
+    rolled_up(connection, "usage", DIMENSIONS, SUMS)
+    rolled_up(connection, "meter", ("source",), METER_SUMS)

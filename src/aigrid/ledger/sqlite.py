@@ -27,10 +27,10 @@ from aigrid.ledger.holds import OpenHold
 from aigrid.ledger.journal import Journal
 from aigrid.ledger.ownership import Lock
 from aigrid.ledger.prices import PriceList
-from aigrid.ledger.schema import migrate
+from aigrid.ledger.schema import insert, migrate
 from aigrid.ledger.ticker import Ticker
 from aigrid.ledger.till import Till
-from aigrid.ledger.writer import Writer, unavailable
+from aigrid.ledger.writer import Writer, runner, unavailable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -53,11 +53,6 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     if reading:
         connection.execute("PRAGMA query_only = 1")
     return connection
-
-
-def runner(connection: sqlite3.Connection) -> Run:
-    """Return what runs one statement and returns its rows."""
-    return lambda sql, params: connection.execute(sql, params).fetchall()
 
 
 class SqliteLedger(Answers):
@@ -195,7 +190,9 @@ class SqliteLedger(Answers):
         found_open = [one.hold.id for one in left if one.settled is None]
         engine = await self._ask_engines(found_open)
         site = self._config.site.id
-        recovered = await self._write(lambda run: recovery.commit(run, left, unreadable, engine, site, now_ns()))
+        recovered = await self._write(
+            lambda run: recovery.commit(run, left, unreadable, engine, site, now_ns(), insert)
+        )
         await self._write(lambda run: admin.note_prices(run, self.prices))
         now = now_ns()
         spans = (0, day_start(now), month_start(now))

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 BUSY_S = 0.25
 IDLE_S = 5.0
+SLOW_NS = 500_000
+"""A meter that took longer than this is not asked on the event loop."""
 
 
 class Ticker:
@@ -27,7 +29,8 @@ class Ticker:
         self._least_s = least_s
         self._wake = asyncio.Event()
         self._ticking = asyncio.Lock()
-        # A thread of its own: some sensors take milliseconds to answer.
+        # Some sensors take milliseconds to answer: those are asked in a thread of their own.
+        self._slow = True
         self._sampler = ThreadPoolExecutor(1, "aigrid-ledger-meter")
         self._task = asyncio.create_task(self._run(), name="ledger-ticker")
         self._sampled = mono_ns()
@@ -44,7 +47,10 @@ class Ticker:
     async def tick(self, *, last: bool = False) -> None:
         """Sample, share out, and submit what is settled."""
         async with self._ticking:
-            sample = await asyncio.get_running_loop().run_in_executor(self._sampler, self._sample)
+            if self._slow:
+                sample = await asyncio.get_running_loop().run_in_executor(self._sampler, self._sample)
+            else:
+                sample = self._sample()
             batch = self.till.tick(sample, last=last)
             if batch is not None:
                 self._submit(batch)
@@ -64,8 +70,10 @@ class Ticker:
             await asyncio.sleep(self._least_s)
 
     def _sample(self) -> Sample:
+        asked = mono_ns()
         try:
             sample = self._meter.sample()
+            self._slow = mono_ns() - asked > SLOW_NS
         except Exception as error:  # a broken sensor must not stop settlement
             if not self._failed:
                 log.error("the energy meter fails: %s; energy is counted as zero", error)

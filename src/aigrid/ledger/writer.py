@@ -13,15 +13,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from aigrid.core.clock import now_ns
 from aigrid.core.errors import LedgerUnavailable
+from aigrid.ledger.admin import Run
 from aigrid.ledger.attribution import MeterRow
-from aigrid.ledger.schema import METER, USAGE, insert_sql
+from aigrid.ledger.schema import METER, USAGE, insert
 from aigrid.ledger.till import Batch, Row
 
 log = logging.getLogger(__name__)
@@ -40,23 +40,19 @@ class Act(Generic[T]):
         self.done: Future[T] = Future()
 
 
-def insert_usage(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Insert records, those that are there already excepted.
+def runner(connection: sqlite3.Connection) -> Run:
+    """Return what runs one statement and returns its rows."""
+    return lambda sql, params: connection.execute(sql, params).fetchall()
 
-    Many rows go into one statement: Python's global lock is taken once per statement, not once per row.
-    """
-    done = 0
-    size = _ROWS_PER_STATEMENT
-    while done < len(rows):
-        while size > len(rows) - done:
-            size >>= 1
-        connection.execute(insert_sql("usage", USAGE, size), list(chain.from_iterable(rows[done : done + size])))
-        done += size
+
+def insert_usage(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Insert records, those that are there already excepted."""
+    insert(runner(connection), "usage", USAGE, rows)
 
 
 def insert_meter(connection: sqlite3.Connection, row: MeterRow) -> None:
     """Insert a meter row, if it is not there already."""
-    connection.execute(insert_sql("meter", METER, 1), msgspec.structs.astuple(row))
+    insert(runner(connection), "meter", METER, [msgspec.structs.astuple(row)])
 
 
 class Writer:
