@@ -137,24 +137,22 @@ class OpenVinoEngine:
             raise self._failed
 
     async def stop(self) -> None:
-        """End the worker and everything that runs in it."""
+        """End the worker and everything that runs in it; one that others use as well goes on for them."""
         if self._supervisor is not None:
             self._supervisor.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._supervisor
             self._supervisor = None
         self._ready.clear()
+        obeyed = False
         if self._link is not None:
             self._link.send(wire.Stop())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._link.lost), 10.0)
-            alone = self._link.lost.done() or self._hello is None or self._hello.clients == 1
+            obeyed = self._link.lost.done()
             self._link.close()
             self._link = None
-            if alone:
-                await self._process.end()
-        else:
-            await self._process.end()
+        await self._process.end(force=not obeyed)
         self._fail_all(Unavailable("the engine was stopped"))
 
     def models(self) -> list[ModelInfo]:

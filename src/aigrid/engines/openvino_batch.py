@@ -6,7 +6,7 @@ prompt in the prefix cache. Each choice has its own seed, counted up from the re
 """
 
 import secrets
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,13 @@ _SEEDS = 1 << 31
 class Job:
     """One request: its choices, and the tokens made for it."""
 
-    __slots__ = ("cached", "choices", "grammar", "ids", "key", "made", "reasoning", "request", "tensor", "waiting")
-
     def __init__(self, key: Any, request: GenerateRequest, ids: list[int], grammar: Any, made: list[int]) -> None:
         self.key, self.request, self.ids, self.grammar = key, request, ids, grammar
         self.made = made  # one number, shared with the memory of what was made for which request
         self.reasoning = 0
         self.choices: list[Choice] = []
-        self.waiting = list(range(request.n))
+        self.unborn = request.n - 1
+        self.pending = request.n
 
 
 class Choice:
@@ -57,9 +56,13 @@ class Choice:
 
 
 class Batch:
-    """All running requests. `key` is the caller's name for a request and comes back with its chunks."""
+    """All requests: at most `slots` sequences run, the others wait in order.
 
-    def __init__(self, loaded: Loaded) -> None:
+    `key` is the caller's name for a request and comes back with its chunks.
+    """
+
+    def __init__(self, loaded: Loaded, slots: int = 64) -> None:
+        self.slots = slots
         self.pipeline = loaded.pipeline
         self.context = loaded.context
         self.tokenizer = loaded.pipeline.get_tokenizer()
@@ -71,13 +74,14 @@ class Batch:
         self._grammars: GrammarCheck | None = None
         self._jobs: dict[Any, Job] = {}
         self._running: list[Choice] = []
+        self._queue: deque[tuple[Job, int]] = deque()
         self._made: OrderedDict[str, list[int]] = OrderedDict()
         self._next = 0
 
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self._running) or self.pipeline.has_non_finished_requests()
+        return bool(self._running or self._queue) or self.pipeline.has_non_finished_requests()
 
     def prompt(self, request: GenerateRequest) -> list[int]:
         """Return the prompt's tokens; raises `BadRequest` for what cannot be a prompt of this model."""
@@ -125,22 +129,29 @@ class Batch:
             self._grammars.check(*grammar, param="tools" if uses_tools(request) else "response_format")
         made = [0]
         job = Job(key, request, ids, grammar[1] if grammar else None, made)
-        self._begin(job, job.waiting.pop(0))
+        self._queue.append((job, 0))
         self._jobs[key] = job
         self._made[request.id] = made
         if len(self._made) > _REPORTED:
             self._made.popitem(last=False)
 
+    def _admit(self, results: dict[Any, Chunk | AigridError]) -> None:
+        """Start sequences that wait, as long as there is room."""
+        while self._queue and len(self._running) < self.slots:
+            job, index = self._queue.popleft()
+            try:
+                self._begin(job, index)
+            except RuntimeError as error:
+                lines = [line for line in str(error).splitlines() if line.strip()]
+                reason = lines[-1] if lines else "no reason given"
+                results[job.key] = BadRequest(f"the engine refuses this request: {reason}")
+                self.cancel(job.key)
+
     def _begin(self, job: Job, index: int) -> None:
         request = job.request
-        settings = self._settings(job, index)
         self._next += 1
         tensor = ov.Tensor(np.array([job.ids], dtype=np.int64))
-        try:
-            handle = self.pipeline.add_request(self._next, tensor, settings)
-        except RuntimeError as error:
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            raise BadRequest(f"the engine refuses this request: {lines[-1] if lines else error}") from error
+        handle = self.pipeline.add_request(self._next, tensor, self._settings(job, index))
         chat = request.messages is not None
         scanner = Scanner(request.stop, tools=uses_tools(request), think=chat and self._thinks)
         choice = Choice(job, index, handle, self.vocabulary.stream(), scanner)
@@ -182,8 +193,10 @@ class Batch:
 
     def step(self) -> list[tuple[Any, Chunk | AigridError]]:
         """Run the model once and return what came of it, by key; a chunk with usage, or an error, is a job's last."""
-        self.pipeline.step()
         results: dict[Any, Chunk | AigridError] = {}
+        self._admit(results)
+        if self.pipeline.has_non_finished_requests():
+            self.pipeline.step()
         ended = False
         for choice in list(self._running):
             handle = choice.handle
@@ -204,12 +217,13 @@ class Batch:
             else:
                 results[job.key] = Chunk(deltas=[delta])
             ended = ended or delta.finish_reason is not None
-            while job.waiting:
-                self._begin(job, job.waiting.pop(0))
+            if job.unborn:  # the prompt is in the prefix cache now
+                self._queue.extendleft((job, index) for index in range(job.unborn, 0, -1))
+                job.unborn = 0
         if ended:
             self._running = [choice for choice in self._running if choice.handle is not None]
             for key, chunk in results.items():
-                if isinstance(chunk, Chunk) and all(choice.handle is None for choice in self._jobs[key].choices):
+                if isinstance(chunk, Chunk) and not self._jobs[key].pending:
                     job = self._jobs.pop(key)
                     chunk.usage = Usage(len(job.ids), job.made[0], job.reasoning)
         return list(results.items())
@@ -221,7 +235,7 @@ class Batch:
         count = len(tokens)
         job.made[0] += count
         reason = output.finish_reason.value
-        over = reason != _NONE
+        over, stopped = reason != _NONE, False
         text = choice.stream.push(tokens)
         if over:
             text += choice.stream.finish()
@@ -230,7 +244,8 @@ class Batch:
         else:
             thinking = scanner.thinking
             piece = scanner.push(text, last=over)
-            over = over or piece.stopped
+            stopped = piece.stopped
+            over = over or stopped
             delta = Delta(choice.index, piece.text, piece.reasoning, count, tool_calls=piece.calls or None)
             if thinking or piece.reasoning:
                 delta.reasoning_tokens = count
@@ -239,8 +254,9 @@ class Batch:
             named = zip(tokens, output.generated_log_probs, strict=True)
             delta.logprobs = [self._logprob(job, token, value) for token, value in named]
         if over:
-            length = reason == _LENGTH and not (not scanner.plain and piece.stopped)
+            length = reason == _LENGTH and not stopped
             delta.finish_reason = "length" if length else "tool_calls" if scanner.called else "stop"
+            job.pending -= 1
             choice.handle = None  # dropping it frees its place in the batch
         return delta
 
@@ -256,6 +272,7 @@ class Batch:
         for choice in job.choices:
             choice.handle = None
         self._running = [choice for choice in self._running if choice.handle is not None]
+        self._queue = deque(entry for entry in self._queue if entry[0] is not job)
 
     def made(self, ids: list[str]) -> dict[str, int]:
         """Return how many tokens were made for requests, by their ids; those not remembered are left out."""

@@ -152,14 +152,13 @@ class WorkerProcess:
         await asyncio.shield(link.lost)
         self._child = None
 
-    async def end(self) -> None:
-        """Make sure that the worker which we started is gone."""
+    async def end(self, *, force: bool) -> None:
+        """Wait for the worker which we started to be gone; `force` kills one that does not go by itself."""
         child, self._child, self.pid = self._child, None, 0
         if child is None:
             return
-        for send in (None, child.terminate, child.kill):
-            if send is not None:
-                send()
+        for send in (child.terminate, child.kill) if force else (lambda: None,):
+            send()
             for _ in range(100):
                 if child.poll() is not None:
                     return

@@ -46,7 +46,7 @@ class Report(_Message, tag=4):
 
 
 class Stop(_Message, tag=5):
-    """End the worker, unless other clients are connected."""
+    """End the worker, unless other clients are connected; answered by the end of the connection."""
 
 
 class Hello(_Message, tag=10):

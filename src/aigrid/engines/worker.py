@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Worker:
     """Serves a loaded model to the clients of a listening socket until nobody wants it any more."""
 
     def __init__(self, loaded: Loaded, listener: socket.socket, args: argparse.Namespace) -> None:
-        self.batch = Batch(loaded)
+        self.batch = Batch(loaded, args.max_batch)
         self.context = loaded.context
         self.listener = listener
         self.args = args
@@ -135,6 +136,7 @@ class Worker:
                 self._send(client, wire.Reported(seq, self.batch.made(ids)))
             case wire.Stop():
                 self.stopping = len(self.clients) == 1
+                self._drop(client)
 
     def _answered(self, client: Client, seq: int, work: Any) -> bool:
         """Do some work for a request; an error goes to the client. Returns whether there was none."""
@@ -143,7 +145,8 @@ class Worker:
             return True
         except AigridError as error:
             self._send(client, _failure(seq, error))
-        except (RuntimeError, ValueError, TypeError, UnicodeError) as error:
+        except Exception as error:  # whatever is wrong with one request is not to end the others
+            traceback.print_exc()
             lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             self._send(client, wire.Failed(seq, "engine", f"the engine failed on this request: {lines[-1]}"))
         return False
