@@ -22,7 +22,7 @@ clean:                               ## remove what `make` made here
 
 $(VENV)/.installed: pyproject.toml
 	python3 -m venv $(VENV)
-	$(PY) -m pip install --disable-pip-version-check --editable .
+	$(PY) -m pip install --disable-pip-version-check --editable ".[knowledge]"
 	@touch $@
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(PY) -m pip install --disable-pip-version-check --editable ".[$*]"
