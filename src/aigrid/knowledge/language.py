@@ -22,15 +22,16 @@ WORD = re.compile(
 )
 ASCII_WORD = re.compile(r"\d+(?:[.,]\d+)+(?![a-z0-9])|\w+(?:'\w+)?")
 PARTS = re.compile(r"[^\W\d_]+|\d+")
-CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+ENDINGS = frozenset(("s", "t", "re", "ve", "ll", "d", "m"))
 
-STOP_WORDS = frozenset(
+_STOP = (
     "a about above after again all also am an and any are as at be been before being below between both but by can "
     "could did do does doing down during each few for from further had has have having he her here hers him his how i "
     "if in into is it its itself just me more most my no nor not now of off on once only or other our out over own "
     "same she should so some such than that the their them then there these they this those through to too under until "
-    "up us very was we were what when where which while who whom why will with would you your".split()
+    "up us very was we were what when where which while who whom why will with would you your"
 )
+STOP_WORDS = frozenset(_STOP.split())
 """Words that say how a question is put, not what it is about. They are indexed; only queries leave them out."""
 
 _known: dict[str, tuple[str, ...]] = {}
@@ -44,19 +45,15 @@ def normalise(text: str) -> str:
 
 def terms(text: str) -> list[str]:
     """Return the terms of a text to be indexed, in order, repetitions included."""
+    if text.isascii():
+        return [term for word in ASCII_WORD.findall(text.lower()) for term in _known.get(word) or _forms(word)]
     found: list[str] = []
-    known = _known
     for word, is_cjk in _words(text):
         if is_cjk:
             found.extend(word)
             found.extend(word[at : at + 2] for at in range(len(word) - 1))
-            continue
-        made = known.get(word)
-        if made is None:
-            made = _forms(word)
-            if len(known) < _KNOWN_LIMIT:
-                known[word] = made
-        found.extend(made)
+        else:
+            found.extend(_known.get(word) or _forms(word))
     return found
 
 
@@ -86,22 +83,31 @@ def _words(text: str) -> Iterator[tuple[str, bool]]:
 
 def _forms(word: str) -> tuple[str, ...]:
     """Return the terms of one word: its stem; a name with parts (open_account_4821) whole and in parts."""
-    word = word.replace("’", "'")
+    made = _known.get(word)
+    if made is None:
+        made = tuple(_make(word.replace("’", "'")))
+        if len(_known) < _KNOWN_LIMIT:
+            _known[word] = made
+    return made
+
+
+def _make(word: str) -> list[str]:
     if "'" in word:
-        word = word.split("'")[0] if word.endswith(("'s", "'t", "'re", "'ve", "'ll", "'d", "'m")) else word
-        word = word.replace("'", "")
-    if word[:1].isdigit() and ("," in word or "." in word):
-        return (word.replace(",", ""),)
+        whole, _, ending = word.rpartition("'")
+        word = (whole if ending in ENDINGS else word).replace("'", "")
+    if word[0].isdigit() and ("," in word or "." in word):
+        return [word.replace(",", "")]
     if "_" in word:
         parts = PARTS.findall(word)
-        return (word, *(stem(part) for part in parts)) if len(parts) > 1 else tuple(stem(part) for part in parts)
-    return (stem(word),) if word else ()
+        return [*([word] if len(parts) > 1 else []), *(stem(part) for part in parts)]
+    return [stem(word)]
 
 
-ABBREVIATIONS = frozenset(
+_SHORT = (
     "mr mrs ms dr prof st vs etc inc ltd co corp no fig figs eq eqs ref refs sec vol pp ed eds al cf e.g i.e a.m p.m "
-    "u.s u.k approx dept est jan feb mar apr jun jul aug sep sept oct nov dec".split()
+    "u.s u.k approx dept est jan feb mar apr jun jul aug sep sept oct nov dec"
 )
+ABBREVIATIONS = frozenset(_SHORT.split())
 END = re.compile(
     r"[。！？｡]+[」』”’）】》〉\]\)]*"
     r"|[.!?…]+[\"'”’)\]]*(?=\s|$)"
