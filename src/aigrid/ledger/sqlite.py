@@ -41,7 +41,7 @@ Recover = Callable[[list[str]], Awaitable[dict[str, int]]]
 POLL_S = 0.2
 _READERS = 3
 _CHECK_WAIT_S = 10
-_ENGINES_WAIT_S = 10
+_ENGINES_WAIT_S = 3.0
 
 
 def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
@@ -211,8 +211,9 @@ class SqliteLedger(Answers):
         try:
             async with asyncio.timeout(_ENGINES_WAIT_S):
                 return await self._recover(holds)
-        except Exception:  # what the engines say is a note; the journal's own counts are what is settled
-            log.exception("the engines could not be asked about %d open holds", len(holds))
+        except Exception as error:  # what the engines say is a note; the journal's own counts are what is settled
+            reason = "no answer in time" if isinstance(error, TimeoutError) else repr(error)
+            log.warning("the engines could not be asked about %d open holds: %s", len(holds), reason)
             return {}
 
     async def _poll(self) -> None:
