@@ -228,4 +228,5 @@ def _too_dear(
         f"({usd(spent)} spent, {usd(account.held)} held by running requests); "
         "lower max_tokens, wait for running requests to end, or raise the budget",
         param="max_tokens",
+        retry_after=1.0 if amount <= most - spent else None,  # what running requests do not use comes back
     )
