@@ -83,6 +83,19 @@ class SiteConfig(_Section):
     ] = 0.0
 
 
+class KnowledgeConfig(_Section):
+    """What the factory knows: documents that are indexed, searched and cited."""
+
+    folder: Annotated[str, _d("where the index is; empty is `knowledge` in AIGRID_HOME")] = ""
+    store: Annotated[Literal["lance", "sqlite"], _d("how it is kept on disk")] = "lance"
+    embedder: Annotated[
+        str, _d("what embeds: a model id, or the base URL of a server with `/v1/embeddings`, e.g. `http://host:8000`")
+    ] = "all-minilm-l6-v2"
+    embedder_model: Annotated[str, _d("model to ask that server for")] = ""
+    embedder_key_env: Annotated[str, _d("environment variable that holds that server's API key")] = ""
+    private_urls: Annotated[bool, _d("fetch pages from addresses of this machine and private networks, too")] = False
+
+
 class UpstreamConfig(_Section):
     """An OpenAI-compatible server behind the gateway. Several with the same model fail over in order."""
 
@@ -127,6 +140,7 @@ class Config(_Section):
     ledger: LedgerConfig = msgspec.field(default_factory=LedgerConfig)
     engine: EngineConfig = msgspec.field(default_factory=EngineConfig)
     site: SiteConfig = msgspec.field(default_factory=SiteConfig)
+    knowledge: KnowledgeConfig = msgspec.field(default_factory=KnowledgeConfig)
     upstreams: list[UpstreamConfig] = []
     prices: list[PriceConfig] = []
     models: list[ModelConfig] = []
@@ -138,6 +152,7 @@ SECTIONS: dict[str, type[_Section]] = {
     "ledger": LedgerConfig,
     "engine": EngineConfig,
     "site": SiteConfig,
+    "knowledge": KnowledgeConfig,
 }
 TABLES: dict[str, type[_Section]] = {
     "upstreams": UpstreamConfig,

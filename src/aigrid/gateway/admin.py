@@ -9,6 +9,7 @@ from typing import Any
 
 from aigrid.gateway.admin_access import AdminGateway, authorise_admin, is_loopback
 from aigrid.gateway.admin_keys import Keys
+from aigrid.gateway.admin_knowledge import AdminKnowledge
 from aigrid.gateway.admin_query import Query
 from aigrid.gateway.admin_records import Records, StreamResponse
 from aigrid.gateway.admin_usage import Usage
@@ -25,6 +26,7 @@ def admin_routes(gateway: AdminGateway) -> dict[tuple[str, str], AdminHandler]:
     Each handler authorises its caller first, so no route can be added without it.
     """
     usage, records, keys = Usage(gateway), Records(gateway), Keys(gateway)
+    knowledge = AdminKnowledge(gateway)
 
     def reads(read: _Reader) -> AdminHandler:
         async def handler(request: Request) -> Any:
@@ -61,4 +63,11 @@ def admin_routes(gateway: AdminGateway) -> dict[tuple[str, str], AdminHandler]:
         ("GET", "/admin/tenants"): reads(keys.tenants),
         ("PUT", "/admin/tenants/*"): writes(keys.set_tenant),
         ("GET", "/admin/audit"): reads(keys.audit),
+        ("GET", "/admin/knowledge"): reads(knowledge.show),
+        ("GET", "/admin/knowledge/sources"): reads(knowledge.sources),
+        ("POST", "/admin/knowledge/sources"): writes(knowledge.add),
+        ("GET", "/admin/knowledge/sources/*"): reads(knowledge.source),
+        ("DELETE", "/admin/knowledge/sources/*"): writes(knowledge.remove),
+        ("GET", "/admin/knowledge/job"): reads(knowledge.job),
+        ("DELETE", "/admin/knowledge/job"): writes(knowledge.stop),
     }

@@ -6,7 +6,7 @@ ever sent, so other pages cannot read an answer either.
 """
 
 import ipaddress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from aigrid.core.config import Config
@@ -14,6 +14,10 @@ from aigrid.core.errors import Forbidden, Unauthorized
 from aigrid.engines.base import Engine
 from aigrid.gateway.http import Request
 from aigrid.ledger.base import Ledger
+
+if TYPE_CHECKING:
+    from aigrid.gateway.ingestion import Ingestion
+    from aigrid.gateway.knowledge import Knowledge
 
 FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 
@@ -23,6 +27,9 @@ class AdminGateway(Protocol):
 
     config: Config
     started_ns: int
+
+    knowledge: "Knowledge"
+    ingestion: "Ingestion"
 
     @property
     def ledger(self) -> Ledger:

@@ -19,6 +19,8 @@ from aigrid.gateway.embed import embed
 from aigrid.gateway.gate import Gate
 from aigrid.gateway.generate import Answer
 from aigrid.gateway.http import ClientGone, Handler, Receive, Request, Response, Scope, Send, error_response
+from aigrid.gateway.ingestion import Ingestion
+from aigrid.gateway.knowledge import Knowledge, knowledge_routes
 from aigrid.gateway.metrics import Metrics
 from aigrid.gateway.routing import Router
 from aigrid.gateway.wire import chat, completions, messages, responses
@@ -41,6 +43,8 @@ class Gateway:
         self.gate = Gate(limits.max_running, limits.max_waiting, limits.max_wait_s)
         self.metrics = Metrics()
         self.max_body = limits.max_body_mb << 20
+        self.knowledge = Knowledge(self)
+        self.ingestion = Ingestion(config)
         self.started_ns = now_ns()
         self.lag_s = 0.0
         self._heart: asyncio.Task[None] | None = None
@@ -56,6 +60,7 @@ class Gateway:
             ("GET", "/metrics"): self._metrics,
             ("GET", "/openapi.json"): self._openapi,
             ("GET", "/"): self._about,
+            **knowledge_routes(self.knowledge),
             **admin_routes(self),
         }
         self._methods: dict[str, set[str]] = {path: {"POST"} for path in self._wires}
@@ -80,6 +85,8 @@ class Gateway:
         """Let running requests finish, within `drain_s`."""
         if not await self.gate.drain(self.config.gateway.drain_s):
             log.warning("%d requests were still running after %g s", self.running, self.config.gateway.drain_s)
+        await self.ingestion.close()
+        await asyncio.to_thread(self.knowledge.close)
         if self._heart is not None:
             self._heart.cancel()
 
