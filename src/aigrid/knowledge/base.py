@@ -6,13 +6,15 @@ citation can be checked and shown where it stands.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
-Vectors = npt.NDArray[np.float32]
+if TYPE_CHECKING:  # the processes that only parse start in half the time without it
+    import numpy as np
+    import numpy.typing as npt
+
+Vectors: TypeAlias = "npt.NDArray[np.float32]"
 """Unit vectors, one per row: shape (texts, dimensions)."""
 
 EVERYONE = "*"
@@ -23,7 +25,8 @@ class Block(msgspec.Struct, frozen=True):
     """A paragraph, heading, table, list item, code block or row group, as a parser found it.
 
     `page` counts from 1 (PDF pages, slides, sheets); None where there are no pages. `heading` is the path of headings
-    above it, outermost first. `line` is the first line in the file (from 1) where lines mean something.
+    above it, outermost first. `line` is the first line in the file (from 1) where lines mean something; `lines` says
+    where each line of `text` stands, where they do not simply follow one another (rows of a table, for one).
     """
 
     text: str
@@ -31,6 +34,7 @@ class Block(msgspec.Struct, frozen=True):
     heading: tuple[str, ...] = ()
     page: int | None = None
     line: int | None = None
+    lines: tuple[int, ...] = ()
 
 
 class Parsed(msgspec.Struct, frozen=True):
