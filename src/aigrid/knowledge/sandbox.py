@@ -66,13 +66,18 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def parse(self, path: str | Path, *, within: str | Path | None = None) -> Parsed | Skipped:
-        """Return what a file says. With `within`, a file outside that folder is refused, however it was named."""
+    def parse(
+        self, path: str | Path, *, name: str | None = None, within: str | Path | None = None
+    ) -> Parsed | Skipped:
+        """Return what a file says; `name` is what it is called where its path does not say so.
+
+        With `within`, a file outside that folder is refused, by whatever links it was reached.
+        """
         opened = open_regular(path, within)
         if isinstance(opened, Skipped):
             return opened
         try:
-            return self._run(opened, os.fspath(path))
+            return self._run(opened, name if name is not None else os.fspath(path))
         finally:
             os.close(opened)
 
