@@ -56,7 +56,6 @@ class Answer:
         self.text, self.tokens, self.finish, self.calls, self.logprobs, self.usage = {}, {}, {}, {}, {}, None
 
     def add(self, chunk):
-        assert self.usage is None, "nothing comes after usage"
         for delta in chunk.deltas:
             assert delta.index not in self.finish, "nothing comes after the end of a choice"
             self.text[delta.index] = self.text.get(delta.index, "") + delta.text
@@ -65,7 +64,7 @@ class Answer:
             self.logprobs.setdefault(delta.index, []).extend(delta.logprobs or [])
             if delta.finish_reason:
                 self.finish[delta.index] = delta.finish_reason
-        self.usage = chunk.usage
+        self.usage = chunk.usage or self.usage
 
 
 async def answer(engine, request):
@@ -85,6 +84,22 @@ async def test_it_answers_a_question(engine):
     assert got.finish == {0: "stop"}
     (info,) = engine.models()
     assert (info.id, info.context, info.embeddings) == ("small", 8192, False)
+
+
+async def test_the_first_chunk_tells_the_prompts_tokens_so_that_who_leaves_pays_for_them(engine):
+    request = chat("Write a long story.", max_tokens=200)
+    chunks = engine.generate(request)
+    first = await anext(chunks)
+    await chunks.aclose()
+    assert first.usage.prompt_tokens == await engine.count(request)
+
+
+async def test_what_it_cannot_do_is_refused_by_name(engine):
+    request = chat("Hello")
+    request.body = {"logit_bias": {"5": 3}}
+    with pytest.raises(BadRequest) as refused:
+        await answer(engine, request)
+    assert refused.value.param == "logit_bias"
 
 
 async def test_max_tokens_is_exact(engine):

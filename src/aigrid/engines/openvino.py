@@ -37,13 +37,13 @@ _READY_WAIT_S = 120.0
 class _Open:
     """A request on its way: what came for it, and who waits for more."""
 
-    __slots__ = ("begun", "inbox", "message", "retried", "waiter")
+    __slots__ = ("begun", "inbox", "last", "message", "retried", "waiter")
 
     def __init__(self, message: wire.ToWorker) -> None:
         self.message = message
         self.inbox: deque[Chunk | wire.Counted | wire.Reported | AigridError] = deque()
         self.waiter: asyncio.Future[None] | None = None
-        self.begun = self.retried = False
+        self.begun = self.retried = self.last = False
 
     def put(self, item: Chunk | wire.Counted | wire.Reported | AigridError) -> None:
         self.inbox.append(item)
@@ -162,14 +162,17 @@ class OpenVinoEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         """Make tokens for one request; see `Engine`. Answers to the same seed agree as far as rounding allows."""
+        if request.body.get("logit_bias"):
+            raise BadRequest("this engine cannot bias single tokens: leave logit_bias out", param="logit_bias")
         await self._until_ready()
-        seq = self._send(lambda seq: wire.Generate(seq, request))
+        lean = msgspec.structs.replace(request, body={})
+        seq = self._send(lambda seq: wire.Generate(seq, lean))
         entry = self._open[seq]
         try:
             while True:
                 chunk = await entry.get()
                 assert isinstance(chunk, Chunk)
-                if chunk.usage is not None:
+                if entry.last and not entry.inbox:
                     del self._open[seq]
                     yield chunk
                     return
@@ -251,11 +254,12 @@ class OpenVinoEngine:
 
     def _made(self, message: wire.Made) -> None:
         tokens = 0
-        for seq, chunk in message.chunks:
+        for seq, chunk, last in message.chunks:
             for delta in chunk.deltas:
                 tokens += delta.tokens
             entry = self._open.get(seq)
             if entry is not None:
+                entry.last = last
                 entry.put(chunk)
         self._rate.append((mono_ns(), tokens))
         if len(self._rate) > 4096:

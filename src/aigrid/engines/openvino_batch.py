@@ -43,6 +43,7 @@ class Job:
         self.choices: list[Choice] = []
         self.unborn = request.n - 1
         self.pending = request.n
+        self.told = False
 
 
 class Choice:
@@ -191,8 +192,11 @@ class Batch:
             settings.structured_output_config = job.grammar
         return settings
 
-    def step(self) -> list[tuple[Any, Chunk | AigridError]]:
-        """Run the model once and return what came of it, by key; a chunk with usage, or an error, is a job's last."""
+    def step(self) -> list[tuple[Any, Chunk | AigridError, bool]]:
+        """Run the model once; return what came of it by key, and whether that was the last for this key.
+
+        A job's first chunk tells its prompt's tokens, its last one tells all.
+        """
         results: dict[Any, Chunk | AigridError] = {}
         self._admit(results)
         if self.pipeline.has_non_finished_requests():
@@ -222,11 +226,20 @@ class Batch:
                 job.unborn = 0
         if ended:
             self._running = [choice for choice in self._running if choice.handle is not None]
-            for key, chunk in results.items():
-                if isinstance(chunk, Chunk) and not self._jobs[key].pending:
-                    job = self._jobs.pop(key)
-                    chunk.usage = Usage(len(job.ids), job.made[0], job.reasoning)
-        return list(results.items())
+        answers: list[tuple[Any, Chunk | AigridError, bool]] = []
+        for key, result in results.items():
+            job = self._jobs.get(key)
+            if job is None or not isinstance(result, Chunk):
+                answers.append((key, result, True))
+                continue
+            last = not job.pending
+            if last or not job.told:
+                result.usage = Usage(len(job.ids), job.made[0], job.reasoning)
+                job.told = True
+            if last:
+                del self._jobs[key]
+            answers.append((key, result, last))
+        return answers
 
     def _read(self, choice: Choice, output: Any) -> Delta:
         """Return what one sequence gained in a step; takes its handle away when it has ended."""

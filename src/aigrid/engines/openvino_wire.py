@@ -60,9 +60,9 @@ class Hello(_Message, tag=10):
 
 
 class Made(_Message, tag=11):
-    """What one step made, for all requests of the connection together: (seq, chunk) pairs. A chunk with usage ends."""
+    """What one step made, for all requests of the connection together: (seq, chunk, whether it is the last)."""
 
-    chunks: list[tuple[int, Chunk]]
+    chunks: list[tuple[int, Chunk, bool]]
 
 
 class Failed(_Message, tag=12):

@@ -152,14 +152,13 @@ class Worker:
         return False
 
     def _step(self) -> None:
-        frames: dict[Client, list[tuple[int, Chunk]]] = {}
-        for (client, seq), result in self.batch.step():
-            if isinstance(result, Chunk):
-                frames.setdefault(client, []).append((seq, result))
-                if result.usage is not None:
-                    client.running.discard(seq)
-            else:
+        frames: dict[Client, list[tuple[int, Chunk, bool]]] = {}
+        for (client, seq), result, last in self.batch.step():
+            if last:
                 client.running.discard(seq)
+            if isinstance(result, Chunk):
+                frames.setdefault(client, []).append((seq, result, last))
+            else:
                 self._send(client, _failure(seq, result))
         for client, chunks in frames.items():
             self._send(client, wire.Made(chunks))
