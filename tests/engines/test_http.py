@@ -61,7 +61,7 @@ async def test_what_is_not_http_is_named(raw_server):
         await get(client(url))
 
 
-async def test_nobody_there_says_where(free_port=None):
+async def test_nobody_there_says_where():
     with pytest.raises(UpstreamError, match=r"127\.0\.0\.1:1 cannot be reached"):
         await get(client("http://127.0.0.1:1"))
 
