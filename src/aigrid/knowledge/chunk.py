@@ -83,7 +83,7 @@ class _Packer:
         for unit in self.units:
             if run and self._ends(run, size, unit):
                 carried = self._carried(run, unit)
-                kept = run[: len(run) - len(carried)] if carried and carried[0].kind == "heading" else run
+                kept = run[: len(run) - len(carried)] if carried and carried[0].leads else run
                 if kept:
                     yield kept
                 run, size = carried, sum(each.tokens for each in carried)
@@ -108,16 +108,16 @@ class _Packer:
         return max(_LEAST_LIMIT, min(self.target, self.window - 4 - context))
 
     def _carried(self, run: list[Unit], unit: Unit) -> list[Unit]:
-        """Return the units at the end of a run that the next chunk begins with: a heading, or a little overlap."""
+        """Return the units at the end of a run that the next chunk begins with: what leads to it, or an overlap."""
         at = len(run)
-        while at and run[at - 1].kind == "heading":
+        while at > 1 and run[at - 1].leads and run[at - 1].page == unit.page and len(run) - at < 4:
             at -= 1
         if at < len(run):
             return run[at:]
         if unit.kind == "heading" or unit.heading != run[-1].heading or unit.kind != run[-1].kind:
             return []
         left = self.overlap
-        while at > 1 and run[at - 1].kind in ("text", "list") and run[at - 1].tokens <= left:
+        while at > 1 and run[at - 1].kind in ("text", "list") and run[at - 1].tokens <= left and not run[at - 1].leads:
             at -= 1
             left -= run[at].tokens
             if run[at].block != unit.block:

@@ -9,6 +9,7 @@ from aigrid.knowledge.language import estimate_tokens, sentence_spans
 
 _HEADER_TOKENS = 60
 _NUMBER = re.compile(r"^[-+]?[\d.,:/% ]+$")
+_ENDS = (".", "!", "?", "…", "。", "！", "？", ")", "”", '"')
 _BREAK = re.compile(r"[\s、，。,;；|/]")
 
 
@@ -25,6 +26,8 @@ class Unit:
     page: int | None
     line: int | None
     last_line: int | None
+    leads: bool = False
+    """Whether it only makes sense with what follows: a heading, or a short line such as `For example:`."""
 
 
 def units_of(blocks: list[Block], target: int) -> tuple[str, list[Unit]]:
@@ -42,10 +45,10 @@ def units_of(blocks: list[Block], target: int) -> tuple[str, list[Unit]]:
             at += len(between)
             for start, end in _spans(piece, block.kind, target):
                 first, final = _lines(block, piece, start, end, rows)
-                tokens = estimate_tokens(piece[start:end])
-                units.append(
-                    Unit(at + start, at + end, tokens, block.kind, number, block.heading, block.page, first, final)
-                )
+                text, kind = piece[start:end], block.kind
+                leads = kind == "heading" or (kind == "text" and len(text) < 80 and not text.endswith(_ENDS))
+                place = (block.heading, block.page, first, final, leads)
+                units.append(Unit(at + start, at + end, estimate_tokens(text), kind, number, *place))
             at += len(piece)
             last = block
     return "".join(parts), units

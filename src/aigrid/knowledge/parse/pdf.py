@@ -120,26 +120,43 @@ def _lines(page: Any, raw: Any) -> list[Line]:
 
 
 def _drop_running(pages: list[list[Line]], heights: list[float]) -> None:
-    """Take away the headers, footers and page numbers that repeat at the edges of the pages."""
-    seen: dict[tuple[str, int], int] = Counter()
+    """Take away the headers, footers and page numbers at the edges of the pages.
+
+    Those repeat from page to page, or hold the number of the page: a number that is always as far from its count.
+    """
     edges: dict[int, list[Line]] = defaultdict(list)
+    repeated: Counter[tuple[str, int]] = Counter()
+    counted: Counter[tuple[bool, int]] = Counter()
     for number, lines in enumerate(pages):
         height = heights[number]
         for line in lines:
             if line.size and (line.y > height * (1 - _EDGE) or line.y + line.size < height * _EDGE):
                 edges[number].append(line)
-                seen[_running(line)] += 1
+                repeated.update(_marks(line))
+                counted.update(_counts(line, number, height))
     for number, candidates in edges.items():
         dropped = {
             id(line)
             for line in candidates
-            if seen[_running(line)] >= _REPEATS or (len(pages) > 1 and _NUMBER.match(line.text))
+            if any(repeated[mark] >= _REPEATS for mark in _marks(line))
+            or any(counted[count] >= _REPEATS for count in _counts(line, number, heights[number]))
+            or (len(pages) > 1 and _NUMBER.match(line.text))
         }
         pages[number] = [line for line in pages[number] if id(line) not in dropped]
 
 
-def _running(line: Line) -> tuple[str, int]:
-    return _DIGITS.sub("#", line.text), round(line.y / 4)
+def _marks(line: Line) -> set[tuple[str, int]]:
+    """Return what of a line may come again on other pages, with its height on the page."""
+    texts = [line.text] if len(line.cells) < 2 else [line.cells[0][1], line.cells[-1][1]]
+    return {(_DIGITS.sub("#", text), round(line.y / 4)) for text in texts}
+
+
+def _counts(line: Line, number: int, height: float) -> set[tuple[bool, int]]:
+    """Return how far the numbers at the ends of a line are from the count of pages, and at which edge it stands."""
+    words = line.text.split()
+    return {
+        (line.y > height / 2, int(word) - number) for word in (words[0], words[-1]) if word.isdecimal() and len(word) < 5
+    }
 
 
 def _outline(document: Any) -> Outline:
