@@ -66,7 +66,14 @@ class Gateway:
 
     def get(self, path: str) -> tuple[int, Any]:
         """Return status and decoded JSON body (the text, where it is none)."""
-        with self._send("GET", path) as response:
+        return self._call("GET", path, None)
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        """Send a JSON body; return status and decoded JSON body (the text, where it is none)."""
+        return self._call("POST", path, msgspec.json.encode(body))
+
+    def _call(self, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
+        with self._send(method, path, body) as response:
             data = response.read()
         try:
             return response.status, json.loads(data)

@@ -7,6 +7,7 @@ a kill included, and the next one does what is missing. What a file does to its 
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -54,13 +55,14 @@ Read = Callable[[Source, str], Content]
 """Parses and chunks the file at a path; whatever it raises is why the file is skipped."""
 
 
-class Done(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Done:
     """A job on its way through the stages."""
 
     job: Job
     source: Source
     content: Content | None = None
-    vectors: Vectors | None = None
+    vectors: "Vectors | None" = None
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -163,7 +165,7 @@ class Ingestion:
         embedded, at = [], 0
         for done in batch:
             count = len(done.content.chunks) if done.content else 0
-            embedded.append(msgspec.structs.replace(done, vectors=vectors[at : at + count]))
+            embedded.append(replace(done, vectors=vectors[at : at + count]))
             at += count
         return embedded
 

@@ -4,9 +4,11 @@ Any process may search; one at a time adds and removes (the store's lock says wh
 (tenant, key, `*`): whatever is asked of the library is answered as if what they may not read did not exist.
 """
 
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +16,18 @@ import msgspec
 
 from aigrid.core.clock import mono_ns
 from aigrid.core.config import Config, home
-from aigrid.core.errors import ConfigError, NotFound
-from aigrid.knowledge.base import EVERYONE, Embedder, Hit, Progress, Source
-from aigrid.knowledge.ingest import Ingestion, Read, Report
-from aigrid.knowledge.plan import Fetch, Plan
+from aigrid.core.errors import BadRequest, ConfigError, NotFound
+from aigrid.knowledge.base import EVERYONE, Embedder, Hit, Parsed, Progress, Source
+from aigrid.knowledge.ingest import Content, Ingestion, Read, Report
+from aigrid.knowledge.plan import Plan
 from aigrid.knowledge.roots import Roots, absolute, is_url, within
 
 if TYPE_CHECKING:
+    from aigrid.knowledge.sandbox import Sandbox
     from aigrid.knowledge.store import Kind, RowStore
+
+Fetch = Callable[[str, Path], str]
+"""Fetches a URL into a new file in a folder and returns its path; the name's suffix tells its kind."""
 
 ANYONE = frozenset({EVERYONE})
 
@@ -124,15 +130,18 @@ class Library:
         for target in targets:
             if not is_url(target) and not Path(target).exists():
                 raise NotFound(f"there is no file or folder {target}; `aigrid knowledge rm` takes out what is gone")
-        with self._writing() as store:
+        with ExitStack() as stack:
+            store = stack.enter_context(self._writing())
             roots = self._roots()
             for target in targets:
                 roots.add(target, tuple(dict.fromkeys(readers)) if readers is not None else None)
             sources = store.sources()
-            plan = Plan(sources, roots, targets, report, self._fetcher(), again)
+            pages = stack.enter_context(tempfile.TemporaryDirectory(prefix="aigrid-"))
+            plan = Plan(sources, roots, targets, report, partial(self._fetch_into, Path(pages)), again)
             for source in plan.revisions():
                 store.revise(source)
-            ingestion = Ingestion(store, self._get_embedder, self._reader(), report, stop)
+            read = stack.enter_context(self._reading())
+            ingestion = Ingestion(store, self._get_embedder, read, report, stop)
             ingestion.known = frozenset(source.id for source in sources)
             ingestion.run(plan.jobs(), progress or (lambda done, total, what: None), plan.total)
             report.stopped = stop.is_set()
@@ -236,17 +245,35 @@ class Library:
     def _roots(self) -> Roots:
         return Roots(self.folder / "roots.json")
 
-    def _fetcher(self) -> Fetch:
+    def _fetch_into(self, folder: Path, url: str) -> str:
         if self._fetch is None:
             from aigrid.knowledge.fetch import fetch_page
 
             self._fetch = fetch_page
-        return self._fetch
+        return self._fetch(url, folder)
 
-    def _reader(self) -> Read:
-        if self._read is None:
-            raise NotImplementedError
-        return self._read
+    @contextmanager
+    def _reading(self) -> Iterator[Read]:
+        """Yield what reads files: parsers in processes of their own, which end with the block."""
+        if self._read is not None:
+            yield self._read
+            return
+        from aigrid.knowledge.sandbox import Sandbox
+
+        with Sandbox() as sandbox:
+            yield lambda source, file: _read_file(sandbox, source, file)
+
+
+def _read_file(sandbox: "Sandbox", source: Source, file: str) -> Content:
+    from aigrid.knowledge.chunk import chunks_of
+
+    parsed = sandbox.parse(file)
+    if not isinstance(parsed, Parsed):
+        raise BadRequest(parsed.reason)
+    notes = "; ".join(parsed.notes)
+    source = msgspec.structs.replace(source, title=parsed.title, kind=parsed.kind, note=notes)
+    plain, chunks = chunks_of(source, parsed)
+    return Content(source, plain, chunks)
 
 
 def open_library(config: Config) -> Library:

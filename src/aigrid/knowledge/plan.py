@@ -1,9 +1,7 @@
 """What has to be done so that the index holds what the roots hold: compare what is there with what is known."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import msgspec
 
@@ -14,9 +12,6 @@ from aigrid.knowledge.base import Source
 from aigrid.knowledge.ingest import Job, Report, Skipped, skipped
 from aigrid.knowledge.roots import Roots, is_url, within
 from aigrid.knowledge.walk import Found, Walk, digest
-
-Fetch = Callable[[str, Path], str]
-"""Fetches a URL into a new file in a folder and returns its path; the name's suffix tells its kind."""
 
 RACY_NS = 2 * SECOND
 """A file changed so shortly before it was read may have changed again without a new time."""
@@ -31,10 +26,13 @@ class Plan:
         roots: Roots,
         targets: list[str],
         report: Report,
-        fetch: Fetch,
+        fetch: Callable[[str], str],
         again: bool = False,
     ) -> None:
-        """Look at everything below `targets` without reading it; `again` reads what has not changed, too."""
+        """Look at everything below `targets` without reading it.
+
+        `fetch` fetches a URL into a file of its own and returns its path; `again` reads what has not changed, too.
+        """
         self._roots = roots
         self._report = report
         self._fetch = fetch
@@ -73,11 +71,10 @@ class Plan:
                 self._report.unchanged += 1
             else:
                 yield job
-        with tempfile.TemporaryDirectory(prefix="aigrid-") as folder:
-            for url in self.urls:
-                job = self._page(url, Path(folder))
-                if job is not None:
-                    yield job
+        for url in self.urls:
+            job = self._page(url)
+            if job is not None:
+                yield job
 
     def _look(self, target: str) -> dict[str, Source]:
         """Take in the files below a target; return the known sources below it that were not found there."""
@@ -130,11 +127,11 @@ class Plan:
             modified_ns=found.modified_ns,
         )
 
-    def _page(self, url: str, folder: Path) -> Job | None:
+    def _page(self, url: str) -> Job | None:
         """Fetch a page; one that cannot be fetched now keeps what the index has of it."""
         known = self._known.get(url)
         try:
-            fetched = self._fetch(url, folder)
+            fetched = self._fetch(url)
         except AigridError as error:
             if known is None or known.state == "skipped":
                 return Job(skipped(self._source(Found(url), known, ""), error.message), "skip")

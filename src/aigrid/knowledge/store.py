@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from aigrid.core.errors import ConfigError, Conflict
 from aigrid.knowledge.base import Chunk, Source, Vectors
 from aigrid.knowledge.language import query_terms
@@ -115,6 +117,10 @@ class RowStore(ABC):
         """Replace several sources, each atomically, quicker than one by one; all are visible on return."""
 
     @abstractmethod
+    def contents(self, source_id: str) -> Addition | None:
+        """Return a source as it was added, whoever may read it; None where it is not indexed."""
+
+    @abstractmethod
     def sources(self) -> list[Source]:
         """Return every source, whoever may read it: for administration only."""
 
@@ -149,6 +155,15 @@ class RowStore(ABC):
     def add(self, source: Source, plain: str, chunks: Sequence[Chunk], vectors: Vectors) -> None:
         """Replace a source and all its chunks, atomically; `plain` is the text that offsets point into."""
         self.add_many([Addition(source, plain, chunks, vectors)])
+
+    def revise(self, source: Source) -> None:
+        """Change a source's path, readers or times, and those of its chunks; text and vectors stay."""
+        held = self.contents(source.id)
+        if held is None:
+            self.skip(source)
+            return
+        chunks = [msgspec.structs.replace(chunk, path=source.path, readers=source.readers) for chunk in held.chunks]
+        self.add_many([Addition(source, held.plain, chunks, held.vectors)])
 
     def lexical(self, query: str, limit: int, readers: frozenset[str]) -> list[tuple[Chunk, float]]:
         """Return the best chunks by BM25, best first, with their scores (higher is better)."""

@@ -51,6 +51,19 @@ class LanceStore(RowStore):
             return None
         return self._tables.plain(source_id, generation)
 
+    def contents(self, source_id: str) -> Addition | None:
+        """Return a source as it was added; see `RowStore`."""
+        with self._lock:
+            memory = self._refresh()
+            generation, source = memory.current.get(source_id, (0, None))
+            rows = sorted(memory.rows_of(source_id), key=lambda row: memory.positions[row])
+            if source is None or memory.index is None or not rows:
+                return None
+            keys = [memory.keys[row] for row in rows]
+            found = self._tables.chunks(keys)
+            plain = self._tables.plain(source_id, generation) or ""
+            return Addition(source, plain, [found[key] for key in keys], memory.index.vectors(rows))
+
     def words(self, weights: Mapping[str, float], limit: int, readers: frozenset[str]) -> list[tuple[int, float]]:
         """Return the best rows by BM25; see `RowStore`."""
         memory = self._refresh()

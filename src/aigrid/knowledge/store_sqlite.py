@@ -69,6 +69,17 @@ class SqliteStore(RowStore):
                 return str(plain)
         return None
 
+    def contents(self, source_id: str) -> Addition | None:
+        """Return a source as it was added; see `RowStore`."""
+        with self._lock:
+            held = self._all("SELECT record, plain FROM sources WHERE id = ?", source_id)
+            rows = self._all("SELECT record, vector FROM chunks WHERE source = ? ORDER BY position", source_id)
+        if not held or not rows:
+            return None
+        chunks = [msgspec.json.decode(record, type=Chunk) for record, _ in rows]
+        vectors = np.stack([np.frombuffer(vector, np.float32) for _, vector in rows])
+        return Addition(msgspec.json.decode(held[0][0], type=Source), str(held[0][1]), chunks, vectors)
+
     def words(self, weights: Mapping[str, float], limit: int, readers: frozenset[str]) -> list[tuple[int, float]]:
         """Return the best rows by BM25; see `RowStore`."""
         with self._lock:
