@@ -78,7 +78,12 @@ class _Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on what is complete."""
-        for message in self._frames.feed(data):
+        try:
+            messages = self._frames.feed(data)
+        except ValueError:  # it speaks another language: as good as dead
+            self.close()
+            return
+        for message in messages:
             if isinstance(message, wire.Made):
                 self._engine._made(message)
             elif isinstance(message, wire.Hello):

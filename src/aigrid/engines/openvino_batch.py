@@ -228,14 +228,14 @@ class Batch:
             self._running = [choice for choice in self._running if choice.handle is not None]
         answers: list[tuple[Any, Chunk | AigridError, bool]] = []
         for key, result in results.items():
-            job = self._jobs.get(key)
-            if job is None or not isinstance(result, Chunk):
+            known = self._jobs.get(key)
+            if known is None or not isinstance(result, Chunk):
                 answers.append((key, result, True))
                 continue
-            last = not job.pending
-            if last or not job.told:
-                result.usage = Usage(len(job.ids), job.made[0], job.reasoning)
-                job.told = True
+            last = not known.pending
+            if last or not known.told:
+                result.usage = Usage(len(known.ids), known.made[0], known.reasoning)
+                known.told = True
             if last:
                 del self._jobs[key]
             answers.append((key, result, last))

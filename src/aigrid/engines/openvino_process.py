@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from aigrid import __version__
 from aigrid.core.config import EngineConfig
 from aigrid.core.errors import AigridError, Conflict, Unavailable
+from aigrid.engines import base
 from aigrid.engines import openvino_wire as wire
 
 _LONGEST_SOCKET = 100
@@ -61,14 +62,24 @@ class WorkerProcess:
         return folder / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.sock"
 
     def fingerprint(self) -> str:
-        """Return what distinguishes workers: the program, the model file and the settings."""
+        """Return what distinguishes workers: the program and its language, the model file and the settings."""
         config = self._config
         try:
             status = self._model.stat()
             file: tuple[int, ...] = (status.st_size, status.st_mtime_ns)
         except OSError:
             file = ()
-        what = (__version__, str(self._model), file, config.device, config.threads, config.max_batch, config.cache_gb)
+        language = hashlib.sha256(Path(wire.__file__).read_bytes() + Path(base.__file__).read_bytes()).hexdigest()
+        what = (
+            __version__,
+            language,
+            str(self._model),
+            file,
+            config.device,
+            config.threads,
+            config.max_batch,
+            config.cache_gb,
+        )
         return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
     def matches(self, hello: wire.Hello) -> bool:

@@ -120,7 +120,10 @@ class Frames:
                 raise ValueError(f"frame of {size} bytes")
             if end - at - 4 < size:
                 break
-            found.append(self._decode(buffer[at + 4 : at + 4 + size]))
+            try:
+                found.append(self._decode(buffer[at + 4 : at + 4 + size]))
+            except msgspec.MsgspecError as error:
+                raise ValueError(f"not a message of ours: {error}") from error
             at += 4 + size
         del buffer[:at]
         return found
