@@ -60,6 +60,9 @@ class EngineConfig(_Section):
 
     kind: Annotated[Literal["openvino", "echo", "none"], _d("which engine `aigrid up` starts")] = "openvino"
     model: Annotated[str, _d("model to serve: an id from `aigrid models list`, or a source")] = "smollm2-135m-instruct"
+    embedding_model: Annotated[
+        str, _d("model for `/v1/embeddings` beside it, loaded at its first request; empty is none")
+    ] = "all-minilm-l6-v2"
     device: Annotated[str, _d("OpenVINO device: CPU, GPU, NPU")] = "CPU"
     threads: Annotated[int, _d("inference threads; 0 lets the engine choose"), Meta(ge=0)] = 0
     max_batch: Annotated[int, _d("requests decoded in one step"), Meta(ge=1)] = 64

@@ -161,13 +161,16 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """How busy an engine is: requests running and waiting, how many it runs at once, tokens made in the last second."""
+    """How busy an engine is: requests running and waiting, how many it runs at once, tokens made in the last second.
+
+    An engine that is `idle` has nothing loaded and starts at its first request.
+    """
 
     running: int = 0
     waiting: int = 0
     capacity: int = 0
     tokens_per_second: float = 0.0
-    state: Literal["ready", "starting", "down"] = "ready"
+    state: Literal["ready", "starting", "idle", "down"] = "ready"
     pids: tuple[int, ...] = ()
 
 

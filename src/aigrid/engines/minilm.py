@@ -34,7 +34,8 @@ class MiniLm:
     """A sentence encoder from a folder with `config.json`, `tokenizer.json` and `model.safetensors`.
 
     `precision` is `f32`, `bf16` (half the time, on processors that have it; vectors agree within 0.0001 of cosine), or
-    empty for the better of the two. Threads may share one. Raises `AigridError` where the folder holds something else.
+    empty for the better of the two. `context` is the most tokens that it can take, `max_tokens` what `embed` and
+    `words` read of a text. Threads may share one. Raises `AigridError` where the folder holds something else.
     """
 
     def __init__(self, folder: Path, threads: int = 0, precision: str = "") -> None:
@@ -44,7 +45,8 @@ class MiniLm:
 
         shape = read_shape(folder)
         self.dimensions = shape.hidden_size
-        self.max_tokens = min(MAX_TOKENS, shape.max_position_embeddings)
+        self.context = shape.max_position_embeddings
+        self.max_tokens = min(MAX_TOKENS, self.context)
         self.tokens = WordPiece(folder / "tokenizer.json")
         core = ov.Core()
         capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -21,17 +21,17 @@ async def embed(gateway: "Gateway", request: Request) -> Response:
     parsed = embeddings.parse(await request.json(gateway.max_body), new_id("req_"))
     route = gateway.router.route(parsed.request.model)
     if not route.model.embeddings:
+        others = ", ".join(model.id for model in gateway.router.models() if model.embeddings)
+        hint = f"name one that does: {others}" if others else "add an upstream that serves one that does"
         raise BadRequest(
-            f"the model '{route.model.id}' makes no embeddings and no embedding model is loaded; "
-            "name one that does, or add an upstream that serves one",
-            param="model",
-            code="model_not_supported",
+            f"the model '{route.model.id}' makes no embeddings; {hint}", param="model", code="model_not_supported"
         )
     inputs = parsed.request.inputs
     bound = sum(len(item.encode()) + 8 if isinstance(item, str) else len(item) + 8 for item in inputs)
     await gateway.gate.enter()
     try:
-        order = Order(parsed.request.id, key, route.model.id, route.engines[0].name, "fast", bound, 0)
+        site: str = getattr(route.engines[0], "site", route.engines[0].name)
+        order = Order(parsed.request.id, key, route.model.id, site, "fast", bound, 0)
         hold = await gateway.ledger.hold(order)
         outcome: Outcome = "failed"
         made: list[Embeddings] = []

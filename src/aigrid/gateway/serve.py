@@ -36,6 +36,11 @@ def make_engines(config: Config) -> list[Engine]:
         run_dir.mkdir(exist_ok=True)
         engines.append(OpenVinoEngine(model.id, pull(model), config.engine, run_dir, name=config.site.id))
     engines.extend(OpenAIEngine(upstream) for upstream in config.upstreams)
+    if config.engine.kind == "openvino" and config.engine.embedding_model:
+        from aigrid.engines.minilm_engine import MiniLmEngine
+
+        embedder = resolve(config.engine.embedding_model, config)
+        engines.append(MiniLmEngine(embedder, config.site.id, config.engine.threads))
     return engines
 
 
