@@ -75,3 +75,13 @@ async def test_more_than_the_high_water_mark_arrives_whole(raw_server):
 def test_a_url_that_is_none_is_refused():
     with pytest.raises(ConfigError, match="not an http"):
         client("ftp://somewhere")
+
+
+async def test_an_informational_answer_is_not_the_answer(raw_server):
+    url = await raw_server(
+        b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    )
+    async with await client(url).request("GET", "/") as connection:
+        assert connection.status == 200
+        assert "link" not in connection.headers
+        assert await connection.read_all(5) == b"ok"

@@ -78,9 +78,10 @@ async def test_a_stream_without_done_is_not_taken_for_whole(raw_server):
 
 async def test_frames_cut_anywhere_are_put_together(raw_server):
     text = b'data: {"choices":[{"index":0,"delta":{"content":"\xc3\xa9"}}]}\r\n\r\n: hi\r\n\r\ndata: [DONE]\r\n\r\n'
-    url = await raw_server(SSE, *[text[i : i + 7] for i in range(0, len(text), 7)], pause=0.002)
-    chunks = await run(url, ask("x"))
-    assert "".join(d.text for c in chunks for d in c.deltas) == "é"
+    for at in range(1, len(text)):
+        url = await raw_server(SSE, text[:at], text[at:], pause=0.002)
+        chunks = await run(url, ask("x"))
+        assert "".join(d.text for c in chunks for d in c.deltas) == "é"
 
 
 async def test_an_error_frame_is_an_error(raw_server):
@@ -122,7 +123,7 @@ async def test_models_are_asked_for_and_asked_again(echo: str):
     assert [model.id for model in up.models()] == ["echo"]
     assert up.load().state == "ready"
     await up.stop()
-    gone = OpenAIEngine(UpstreamConfig("up", "http://127.0.0.1:1"))
+    gone = OpenAIEngine(UpstreamConfig("up", "http://127.0.0.1:1", models=["m"]))
     await gone.start()
     assert gone.load().state == "down"
     await gone.stop()

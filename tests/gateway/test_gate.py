@@ -49,7 +49,8 @@ async def test_places_are_not_lost_when_waiters_are_cancelled_at_any_moment():
         if at % 4 == 0:
             await asyncio.sleep(0)
             task.cancel()
-    await asyncio.gather(*visits, return_exceptions=True)
+    ended = await asyncio.gather(*visits, return_exceptions=True)
+    assert {type(end) for end in ended} <= {type(None), asyncio.CancelledError}
     assert (gate.running, gate.waiting) == (0, 0)
 
 
@@ -61,3 +62,15 @@ async def test_draining_waits_for_those_inside_and_lets_nobody_in():
         await gate.enter()
     asyncio.get_running_loop().call_later(0.01, gate.leave)
     assert await gate.drain(1.0)
+
+
+async def test_a_place_given_up_in_the_moment_it_is_given_is_refused_and_not_lost():
+    gate = Gate(1, 5, 0.0)
+    await gate.enter()
+    waiter = asyncio.create_task(gate.enter())
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(gate.leave)
+    with pytest.raises(RateLimited):
+        await waiter
+    assert gate.waiting == 0
+    assert gate.running == 0

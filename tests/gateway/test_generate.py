@@ -82,6 +82,21 @@ async def test_a_client_that_leaves_pays_for_what_was_made_and_the_engine_stops(
         assert 5 <= record.completion_tokens < 100
 
 
+async def test_who_leaves_before_a_whole_answer_comes_pays_for_what_was_made(door):
+    async with door([EchoEngine(rate=100)]) as here:
+        asking = asyncio.create_task(here.chat("a b", max_tokens=1000))
+        await asyncio.sleep(0.3)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        while here.gateway.running:
+            await asyncio.sleep(0.01)
+        [record] = await here.records()
+        assert record.outcome == "client_gone"
+        assert record.prompt_tokens == 2
+        assert 5 <= record.completion_tokens < 200
+
+
 async def test_before_the_first_byte_the_next_engine_is_tried(door):
     async with door([Broken("first"), EchoEngine("second")]) as here:
         for stream in (False, True):
@@ -151,7 +166,8 @@ async def test_without_a_limit_of_its_own_a_request_takes_what_the_budget_allows
 async def test_a_full_queue_is_a_429_with_retry_after(door):
     async with door([EchoEngine(rate=20)], max_running=1, max_waiting=0) as here:
         first = asyncio.create_task(here.chat(max_tokens=20))
-        await asyncio.sleep(0.1)
+        while not here.gateway.running:
+            await asyncio.sleep(0.01)
         status, headers, body = await here.chat(max_tokens=1)
         assert (status, body["error"]["code"]) == (429, "queue_full")
         assert int(headers["retry-after"]) >= 1

@@ -83,9 +83,11 @@ class Connection(asyncio.Protocol):
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Headers are in."""
+        """Headers are in; those of an informational 1xx response are not the ones."""
         self.status = self._parser.get_status_code()
-        self._headed = True
+        self._headed = self.status >= 200
+        if not self._headed:
+            self.headers.clear()
 
     def on_body(self, data: bytes) -> None:
         """Collect; stop reading from the socket when nobody takes it away."""

@@ -9,7 +9,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -51,29 +51,29 @@ class OpenAIEngine:
         self._running = 0
         self._made = Throughput()
         self._refresh: asyncio.Task[None] | None = None
-        self._state: Any = "ready" if config.models else "starting"
+        self._state: Literal["ready", "starting", "down"] = "starting"
 
     def _info(self, model: str) -> ModelInfo:
         return ModelInfo(model, self.config.context, embeddings=True, owned_by=self.name)
 
     async def start(self) -> None:
-        """Ask for the upstream's models where none are configured; keeps asking while it is down."""
-        if not self.config.models:
-            await self._ask_models()
-            self._refresh = asyncio.create_task(self._keep_asking())
+        """Ask the upstream whether it is there and, where none are configured, for its models; keep asking."""
+        await self._probe()
+        self._refresh = asyncio.create_task(self._keep_probing())
 
-    async def _keep_asking(self) -> None:
+    async def _keep_probing(self) -> None:
         while True:
             await asyncio.sleep(30.0 if self._state == "ready" else 1.0)
-            await self._ask_models()
+            await self._probe()
 
-    async def _ask_models(self) -> None:
+    async def _probe(self) -> None:
         try:
             async with await self._client.request("GET", "/models") as connection:
                 body = await connection.read_all(self.config.connect_timeout_s)
-                if connection.status != 200:
+                if connection.status >= 500 or (connection.status != 200 and not self.config.models):
                     raise UpstreamError(f"upstream {self.name} answered {connection.status} to /models")
-            self._models = [self._info(item["id"]) for item in msgspec.json.decode(body)["data"]]
+            if not self.config.models:
+                self._models = [self._info(item["id"]) for item in msgspec.json.decode(body)["data"]]
             self._state = "ready"
         except (AigridError, msgspec.DecodeError, KeyError, TypeError):
             self._state = "down"
@@ -172,9 +172,9 @@ class OpenAIEngine:
                 if rest.strip():
                     raise UpstreamError(f"upstream {self.name} ended its stream inside a frame")
                 raise UpstreamError(f"upstream {self.name} ended its stream without [DONE]")
+            data = rest + data if rest else data
             if b"\r" in data:
                 data = data.replace(b"\r\n", b"\n")
-            data = rest + data if rest else data
             frames = data.split(b"\n\n")
             rest = frames.pop()
             deltas: list[Delta] = []

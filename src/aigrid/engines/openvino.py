@@ -296,6 +296,8 @@ class OpenVinoEngine:
                 continue
             except AigridError as error:  # it says that it cannot serve this model
                 return self._give_up(error)
+            except OSError as error:
+                return self._give_up(EngineDied(f"the engine process cannot be started: {error}"))
             assert self._link is not None
             await asyncio.shield(self._link.lost)
             self._ready.clear()
@@ -329,6 +331,8 @@ class OpenVinoEngine:
     def _bury(self) -> None:
         """Keep the requests that may go to the next worker; end the others."""
         for seq, entry in list(self._open.items()):
+            if entry.last:
+                continue  # all of its answer is here
             if entry.begun or entry.retried:
                 del self._open[seq]
                 entry.put(EngineDied(
@@ -341,5 +345,6 @@ class OpenVinoEngine:
 
     def _fail_all(self, error: AigridError) -> None:
         for entry in self._open.values():
-            entry.put(error)
+            if not entry.last:
+                entry.put(error)
         self._open.clear()

@@ -185,7 +185,11 @@ class Gateway:
         await authenticate(request, self.ledger)
         parsed = messages.parse_count(await request.json(self.max_body))
         route = self.router.route(parsed.model)
-        return Response.of({"input_tokens": await route.engines[0].count(parsed)})
+        await self.gate.enter()
+        try:
+            return Response.of({"input_tokens": await route.engines[0].count(parsed)})
+        finally:
+            self.gate.leave()
 
     async def _live(self, request: Request) -> Response:
         return Response.of({"status": "live", "version": __version__})

@@ -1,6 +1,7 @@
 """The bounded queue in front of the engines: so many run, so many wait, the rest are told to come back."""
 
 import asyncio
+import contextlib
 from collections import deque
 
 from aigrid.core.errors import RateLimited, Unavailable
@@ -47,7 +48,8 @@ class Gate:
             if place.done() and not place.cancelled():
                 self.leave()
             else:
-                self._queue.remove(place)
+                with contextlib.suppress(ValueError):  # `leave` may have passed it over already
+                    self._queue.remove(place)
             if isinstance(error, TimeoutError):
                 raise RateLimited(
                     f"no place became free in {self._patience:g} s", code="queue_timeout", retry_after=1

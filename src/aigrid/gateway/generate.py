@@ -46,6 +46,7 @@ class Answer:
         self._site = ""
         self._left = False
         self._settlement: Settlement | None = None
+        self._made = self._thought = 0  # tokens of an answer that is counted when it is whole
 
     async def run(self) -> None:
         """Answer the request; an `AigridError` before the first byte is for the caller to write."""
@@ -63,6 +64,7 @@ class Answer:
                 self._outcome = "finished"
             except (ClientGone, asyncio.CancelledError):
                 self._outcome = "client_gone" if self._left else "stopped"
+                self.hold.count(self._made, self._thought)
                 self._count_usage()
                 raise
             except UpstreamTimeout:
@@ -95,9 +97,10 @@ class Answer:
                 return await work(engine)
             except _RETRYABLE as error:
                 self._usage = Usage()
+                self._made = self._thought = 0
+                self.gateway.router.failed(engine)
                 if self.started or at + 1 == self.route.tries:
                     raise
-                self.gateway.router.failed(engine)
                 self._note = f"{self._note}{'; ' if self._note else ''}{engine.name}: {error.message}"[:300]
         return None
 
@@ -157,8 +160,13 @@ class Answer:
                     if not self._first_ns:
                         self._first_ns = mono_ns() - self._begin_ns
                         self.hold.mark_first_token()
+                    for delta in chunk.deltas:
+                        self._made += delta.tokens
+                        self._thought += delta.reasoning_tokens
                     encoder.add(chunk)
         done = mono_ns()
+        self.hold.count(self._made, self._thought)
+        self._made = self._thought = 0
         self._count_usage()
         self._outcome = "finished"
         settlement = self._settle()

@@ -50,7 +50,10 @@ async def _report(engines: list[Engine], ids: list[str]) -> dict[str, int]:
     for engine in engines:
         report = getattr(engine, "report", None)
         if report is not None:
-            told |= await report(ids)
+            try:
+                told |= await report(ids)
+            except AigridError as error:
+                log.warning("engine %s cannot say what it made: %s", engine.name, error.message)
     return told
 
 
@@ -96,12 +99,12 @@ async def serve(config: Config) -> None:
     )  # fmt: skip
     server = _Server(settings, gateway)
 
-    refused: list[AigridError] = []
+    refused: list[Exception] = []
 
     async def start(engine: Engine) -> None:
         try:
             await engine.start()
-        except AigridError as error:
+        except Exception as error:
             refused.append(error)
             server.should_exit = True
 
