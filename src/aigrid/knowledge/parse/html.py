@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from aigrid.knowledge.base import Parsed
-from aigrid.knowledge.parse.base import MAX_CELLS, Blocks, one_line, row
+from aigrid.knowledge.parse.base import MAX_CELLS, Blocks, Unreadable, one_line, row
 
 _NEVER = "script,style,noscript,template,svg,iframe,object,embed,canvas,audio,video,button,select,input,textarea,dialog"
 _AROUND = (
@@ -23,6 +23,11 @@ _PHRASES = frozenset({"code", "em", "strong", "b", "i", "tt", "kbd", "samp", "va
 _LISTS = frozenset({"ul", "ol", "menu", "dir"})
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w-]{1,40})""", re.IGNORECASE)
 _MAIN_SHARE = 0.3
+_CONTAINER = re.compile(
+    r"<(/?)(?:div|span|table|ul|ol|dl|b|i|u|a|font|em|strong|blockquote|section|center)\b", re.IGNORECASE
+)
+_VAST_TAG = re.compile(r"<[^<>]{65536,}>")
+_DEEPEST = 5_000
 
 
 def charset(data: bytes) -> str:
@@ -35,7 +40,7 @@ def parse_html(text: str) -> Parsed:
     """Return the main content of a page. Nothing that it refers to is fetched."""
     from selectolax.lexbor import LexborHTMLParser
 
-    tree = LexborHTMLParser(text)
+    tree = LexborHTMLParser(_bounded(text))
     named = tree.css_first("title")
     title = one_line(named.text()) if named is not None else ""
     for node in tree.css(_NEVER):
@@ -55,6 +60,18 @@ def parse_html(text: str) -> Parsed:
     if not title or title.startswith(first):
         title = first or title
     return Parsed(reader.blocks.found, title, "html", reader.blocks.notes())
+
+
+def _bounded(text: str) -> str:
+    """Return a page without what takes a parser quadratic time: vast tags go, vast depth is refused."""
+    if len(text) < 65_536:
+        return text
+    depth = 0
+    for tag in _CONTAINER.finditer(text):
+        depth += -1 if tag[1] else 1
+        if depth > _DEEPEST:
+            raise Unreadable("it is nested too deeply")
+    return _VAST_TAG.sub("", text)
 
 
 def _main(tree: Any, whole: int) -> Any:

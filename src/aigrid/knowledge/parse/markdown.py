@@ -20,7 +20,6 @@ _TAG = re.compile(
     r"sub|summary|sup|table|tbody|td|th|thead|tr|u|ul)\b[^<>\n]{0,1000}>",
     re.IGNORECASE,
 )
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _CELL = re.compile(r"(?<!\\)\|")
 _FIELD = re.compile(r"""^title\s*[:=]\s*["']?(.*?)["']?\s*$""", re.IGNORECASE | re.MULTILINE)
@@ -28,9 +27,7 @@ _FIELD = re.compile(r"""^title\s*[:=]\s*["']?(.*?)["']?\s*$""", re.IGNORECASE | 
 
 def parse_markdown(text: str) -> Parsed:
     """Return the blocks of a Markdown text; inline marks are taken away, line numbers are the file's."""
-    if "<!--" in text:
-        text = _COMMENT.sub(lambda found: "\n" * found[0].count("\n"), text)
-    reader = _Reader(text.split("\n"))
+    reader = _Reader(_without_comments(text).split("\n"))
     title = reader.front_matter()
     while reader.at < len(reader.lines):
         reader.block()
@@ -49,6 +46,16 @@ def inline(text: str) -> str:
     if "<" in text:
         text = _TAG.sub("", text)
     return _ESCAPE.sub(r"\1", text) if "\\" in text else text
+
+
+def _without_comments(text: str) -> str:
+    """Return text without HTML comments; lines stay where they are."""
+    parts: list[str] = []
+    at = 0
+    while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start)) >= 0:
+        parts += (text[at:start], "\n" * text.count("\n", start, end))
+        at = end + 3
+    return "".join((*parts, text[at:]))
 
 
 class _Reader:

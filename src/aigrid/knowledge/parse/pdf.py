@@ -155,7 +155,9 @@ def _counts(line: Line, number: int, height: float) -> set[tuple[bool, int]]:
     """Return how far the numbers at the ends of a line are from the count of pages, and at which edge it stands."""
     words = line.text.split()
     return {
-        (line.y > height / 2, int(word) - number) for word in (words[0], words[-1]) if word.isdecimal() and len(word) < 5
+        (line.y > height / 2, int(word) - number)
+        for word in (words[0], words[-1])
+        if word.isdecimal() and len(word) < 5
     }
 
 

@@ -26,6 +26,8 @@ def read_xml(data: bytes, *, what: str = "it") -> Any:
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
+        if "amplification" in str(error) or "entity loop" in str(error).lower():
+            raise Unreadable(f"{what} declares XML entities that grow without end") from None
         raise Unreadable(f"{what} is not well-formed XML: {one_line(str(error))[:120]}") from None
     dtd = root.getroottree().docinfo.internalDTD
     if dtd is not None and any(True for _ in dtd.iterentities()):
