@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from aigrid.knowledge.ingest import Report
     from aigrid.knowledge.library import Library
 
-app = typer.Typer(
-    help="Add documents; search and ask them.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(help="Add documents; search and ask them.", no_args_is_help=True, rich_markup_mode=None)
 
 Targets = Annotated[list[str], typer.Argument(metavar="PATH|URL…", help="Files, folders, or web pages.")]
 Reader = Annotated[
     list[str] | None,
-    typer.Option("--reader", help="Tenant (or key id) that may read it; repeat for several. Unset: as before, or everyone."),
+    typer.Option(
+        "--reader", help="Tenant (or key id) that may read it; repeat for several. Unset: as before, or everyone."
+    ),
 ]
 Url = Annotated[str, typer.Option(help="Gateway to ask; else AIGRID_URL, else the one in AIGRID_HOME.")]
 Key = Annotated[str, typer.Option(help="Key to ask with; else AIGRID_KEY, else the command line's own.")]
@@ -68,7 +68,8 @@ def remove(targets: Targets, as_json: Json = False) -> None:
 @app.command("watch")
 def watch(
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH…]", help="Files and folders; all that were added, unless named.")
+        list[str] | None,
+        typer.Argument(metavar="[PATH…]", help="Files and folders; all that were added, unless named."),
     ] = None,
     every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1)] = 2.0,
     as_json: Json = False,

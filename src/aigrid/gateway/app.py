@@ -14,13 +14,15 @@ from aigrid.core.errors import AigridError, MethodNotAllowed, NotFound
 from aigrid.engines.base import Engine
 from aigrid.gateway import openapi
 from aigrid.gateway.admin import admin_routes
+from aigrid.gateway.ask import ask
 from aigrid.gateway.auth import authenticate
 from aigrid.gateway.embed import embed
 from aigrid.gateway.gate import Gate
 from aigrid.gateway.generate import Answer
-from aigrid.gateway.http import ClientGone, Handler, Receive, Request, Response, Scope, Send, error_response
+from aigrid.gateway.http import ClientGone, Handler, Receive, Request, Response, Scope, Send, Sendable, error_response
 from aigrid.gateway.ingestion import Ingestion
 from aigrid.gateway.knowledge import Knowledge, knowledge_routes
+from aigrid.gateway.mcp import Mcp
 from aigrid.gateway.metrics import Metrics
 from aigrid.gateway.routing import Router
 from aigrid.gateway.wire import chat, completions, messages, responses
@@ -61,6 +63,8 @@ class Gateway:
             ("GET", "/openapi.json"): self._openapi,
             ("GET", "/"): self._about,
             **knowledge_routes(self.knowledge),
+            ("POST", "/v1/knowledge/ask"): self._ask,
+            ("POST", "/mcp"): Mcp(self).handle,
             **admin_routes(self),
         }
         self._methods: dict[str, set[str]] = {path: {"POST"} for path in self._wires}
@@ -190,6 +194,9 @@ class Gateway:
             return Response.of({"input_tokens": await route.engines[0].count(parsed)})
         finally:
             self.gate.leave()
+
+    async def _ask(self, request: Request) -> Sendable:
+        return await ask(self, request)
 
     async def _live(self, request: Request) -> Response:
         return Response.of({"status": "live", "version": __version__})

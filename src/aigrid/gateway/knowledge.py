@@ -13,12 +13,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from aigrid.core.errors import BadRequest, Unavailable
+from aigrid.core.ids import new_id
 from aigrid.gateway.admin_query import Query
 from aigrid.gateway.auth import authenticate
 from aigrid.gateway.http import Handler, Request, Response
+from aigrid.gateway.inside import Spent
 from aigrid.gateway.wire.base import convert
 from aigrid.knowledge.base import EVERYONE, Hit, Source
-from aigrid.ledger.base import Key
+from aigrid.knowledge.language import estimate_tokens
+from aigrid.ledger.base import Key, Order, Outcome
 
 if TYPE_CHECKING:
     from aigrid.gateway.app import Gateway
@@ -80,16 +83,43 @@ class Knowledge:
         if self._library is not None:
             self._library.close()
 
-    async def find(self, key: Key, question: str, limit: int) -> list[Hit]:
-        """Return the best passages that a key may read."""
-        return await self.read(lambda library: library.search(question, limit, readers_of(key)))
+    async def find(self, key: Key, question: str, limit: int, spent: Spent) -> list[Hit]:
+        """Return the best passages that a key may read, held and settled as a request to the embedder."""
+        gateway = self._gateway
+        order = Order(
+            request_id=new_id("req_"),
+            key=key,
+            model=gateway.config.knowledge.embedder_model or gateway.config.knowledge.embedder,
+            site=gateway.config.site.id,
+            tier="fast",
+            prompt_bound=len(question.encode()) + 8,
+            completion_bound=0,
+        )
+        outcome: Outcome = "failed"
+        await gateway.gate.enter()
+        try:
+            hold = await gateway.ledger.hold(order)
+            try:
+                hits = await self.read(lambda library: library.search(question, limit, readers_of(key)))
+                hold.count_prompt(min(estimate_tokens(question) + 2, order.prompt_bound))
+                outcome = "finished"
+            except asyncio.CancelledError:
+                outcome = "stopped"
+                raise
+            finally:
+                spent.add(gateway.ledger.settle(hold, outcome, site=order.site, usage_source="estimated"))
+        finally:
+            gateway.gate.leave()
+        return hits
 
     async def search(self, request: Request) -> Response:
         """POST /v1/knowledge/search: the best passages for a question."""
         key = await authenticate(request, self._gateway.ledger)
         body = convert(await request.json(self._gateway.max_body), SearchBody)
-        hits = await self.find(key, body.query, body.limit)
-        return Response.of({"object": "list", "data": [hit_view(hit) for hit in hits]})
+        spent = Spent()
+        hits = await self.find(key, body.query, body.limit, spent)
+        answer = {"object": "list", "data": [hit_view(hit) for hit in hits], "aigrid": spent.cost}
+        return Response.of(answer, headers=spent.headers)
 
     async def sources(self, request: Request) -> Response:
         """GET /v1/knowledge/sources?after=&limit=: what the caller may read, by path."""
