@@ -221,8 +221,11 @@ async def test_metrics_add_up_with_the_ledger(door):
 
 async def test_embeddings_are_settled(door):
     async with door([EchoEngine()]) as here:
-        status, _, body = await here.ask("POST", "/v1/embeddings", {"model": "echo", "input": ["a b", "c"]})
+        asked = {"model": "echo", "input": ["a b", "c"], "service_tier": "overnight"}
+        status, _, body = await here.ask("POST", "/v1/embeddings", asked)
         assert status == 200
         assert len(body["data"]) == 2
         [record] = await here.records()
+        assert record.tier == "overnight"
+        assert b'aigrid_requests_total{outcome="finished"} 1' in (await here.ask("GET", "/metrics"))[2]
         assert (record.prompt_tokens, record.completion_tokens, record.revenue_nusd) == (3, 0, 150)

@@ -205,10 +205,12 @@ class Engine(Protocol):
     `generate` raises `BadRequest` before its first chunk for what the engine cannot do, `UpstreamError`,
     `UpstreamTimeout` or `EngineDied` when it fails; closing it (or cancelling the task that reads it) cancels
     the work at once. `token_bound` is a quick upper bound on the prompt's tokens, from bytes if need be;
-    `count` is the exact number where the engine can know it.
+    `count` is the exact number where the engine can know it. `name` is its own, `site` is where the ledger says that
+    it works.
     """
 
     name: str
+    site: str
 
     async def start(self) -> None:
         """Make the engine ready; returns when it is, or raises."""

@@ -147,7 +147,7 @@ class EchoEngine:
     """The echo in this process."""
 
     def __init__(self, name: str = "echo", model: str = "echo", rate: float = 0.0, context: int = 131_072) -> None:
-        self.name = name
+        self.name = self.site = name
         self.rate = rate
         self._model = ModelInfo(id=model, context=context, embeddings=True)
         self._running = 0

@@ -38,7 +38,7 @@ class OpenAIEngine:
     """One upstream server. Requests that fail before their first byte may be tried elsewhere by the router."""
 
     def __init__(self, config: UpstreamConfig) -> None:
-        self.name = config.name
+        self.name = self.site = config.name
         self.config = config
         url = config.url.rstrip("/")
         base = url if re.search(r"/v\d+$", url) else url + "/v1"

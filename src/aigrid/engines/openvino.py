@@ -26,87 +26,13 @@ from aigrid.engines.base import (
     ModelInfo,
     byte_bound,
 )
+from aigrid.engines.openvino_link import Link, Open
 from aigrid.engines.openvino_process import WorkerProcess
 
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _FIRST_TRIES = 3
 _STEADY_NS = 60 * SECOND
 _READY_WAIT_S = 120.0
-
-
-class _Open:
-    """A request on its way: what came for it, and who waits for more."""
-
-    __slots__ = ("begun", "inbox", "last", "message", "retried", "waiter")
-
-    def __init__(self, message: wire.ToWorker) -> None:
-        self.message = message
-        self.inbox: deque[Chunk | wire.Counted | wire.Reported | AigridError] = deque()
-        self.waiter: asyncio.Future[None] | None = None
-        self.begun = self.retried = self.last = False
-
-    def put(self, item: Chunk | wire.Counted | wire.Reported | AigridError) -> None:
-        self.inbox.append(item)
-        self.begun = True
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
-
-    async def get(self) -> Chunk | wire.Counted | wire.Reported:
-        while not self.inbox:
-            self.waiter = asyncio.get_running_loop().create_future()
-            await self.waiter
-        item = self.inbox.popleft()
-        if isinstance(item, AigridError):
-            raise item
-        return item
-
-
-class _Link(asyncio.Protocol):
-    """The connection to one worker."""
-
-    def __init__(self, engine: "OpenVinoEngine") -> None:
-        loop = asyncio.get_running_loop()
-        self._engine = engine
-        self._frames = wire.Frames(wire.ToClient)
-        self._transport: asyncio.WriteTransport | None = None
-        self.hello: asyncio.Future[wire.Hello | None] = loop.create_future()
-        self.lost: asyncio.Future[None] = loop.create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way out."""
-        self._transport = transport  # type: ignore[assignment]
-
-    def data_received(self, data: bytes) -> None:
-        """Hand on what is complete."""
-        try:
-            messages = self._frames.feed(data)
-        except ValueError:  # it speaks another language: as good as dead
-            self.close()
-            return
-        for message in messages:
-            if isinstance(message, wire.Made):
-                self._engine._made(message)
-            elif isinstance(message, wire.Hello):
-                self.hello.set_result(message)
-            else:
-                self._engine._answered(message)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell who waits."""
-        if not self.hello.done():
-            self.hello.set_result(None)
-        if not self.lost.done():
-            self.lost.set_result(None)
-
-    def send(self, message: wire.ToWorker) -> None:
-        """Send a message, or nothing when the worker is gone."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(wire.pack(message))
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._transport is not None:
-            self._transport.close()
 
 
 class OpenVinoEngine:
@@ -116,13 +42,13 @@ class OpenVinoEngine:
     """
 
     def __init__(self, model_id: str, path: Path, config: EngineConfig, run_dir: Path, name: str = "local") -> None:
-        self.name = name
+        self.name = self.site = name
         self.model_id = model_id
         self._config = config
         self._process = WorkerProcess(path, config, run_dir, name)
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._hello: wire.Hello | None = None
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, Open] = {}
         self._next = 0
         self._ready = asyncio.Event()
         self._failed: AigridError | None = None
@@ -244,7 +170,7 @@ class OpenVinoEngine:
     def _send(self, make: Callable[[int], wire.ToWorker]) -> int:
         self._next += 1
         message = make(self._next)
-        self._open[self._next] = _Open(message)
+        self._open[self._next] = Open(message)
         if self._link is not None:
             self._link.send(message)
         return self._next
@@ -309,7 +235,7 @@ class OpenVinoEngine:
     async def _come_up(self) -> int:
         """Connect to a worker with a loaded model; return when that was, in monotonic nanoseconds."""
         while True:
-            link = await self._process.connect(lambda: _Link(self))
+            link = await self._process.connect(lambda: Link(self._made, self._answered))
             hello = await link.hello
             if hello is None:
                 raise Unavailable(await self._process.explain())

@@ -91,7 +91,7 @@ class Answer:
             engine = engines[at % len(engines)]
             if at >= len(engines):
                 await asyncio.sleep(0.05 * 2 ** min(at - len(engines), 5) * (0.5 + random.random()))
-            self._site = engine.name
+            self._site = engine.site
             self._engine_ns = mono_ns()
             try:
                 return await work(engine)
@@ -212,7 +212,7 @@ def order_for(parsed: Parsed, route: Route, key: Key, default_max_tokens: int) -
         request_id=generate.id,
         key=key,
         model=generate.model,
-        site=route.engines[0].name,
+        site=route.engines[0].site,
         tier=parsed.tier,
         prompt_bound=max(engine.token_bound(generate) for engine in route.engines),
         completion_bound=generate.max_tokens * generate.n,
