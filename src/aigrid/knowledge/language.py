@@ -149,7 +149,9 @@ def _abbreviates(text: str, dot: int, after: int) -> bool:
         at -= 1
     word = text[at:dot]
     following = text[after:].lstrip(" \t")[:1]
-    if following.islower():
+    if not word:
+        return False
+    if following.islower() and not text.islower():
         return True
     if len(word) == 1 and word.isupper() and word != "I":
         return True

@@ -31,6 +31,10 @@ class Addition:
             raise ValueError(f"{self.source.path}: {len(self.chunks)} chunks but {len(self.vectors)} vectors")
 
 
+class RowsGone(LookupError):
+    """Rows that a search found were replaced before they could be looked at; search again."""
+
+
 class WriterLock:
     """The right to write: taken at the first write, held until release; the kernel lets go when the process ends."""
 
@@ -106,7 +110,7 @@ class RowStore(ABC):
 
     @abstractmethod
     def vectors(self, rows: Sequence[int]) -> Vectors:
-        """Return the vector of each row; the rows must come from a search by the same reader."""
+        """Return the vector of each row, which must come from a search by the same reader; raises `RowsGone`."""
 
     @abstractmethod
     def frequencies(self, terms: Iterable[str], readers: frozenset[str]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from aigrid.knowledge.base import Chunk, Source, Vectors
 from aigrid.knowledge.lance_tables import Tables
 from aigrid.knowledge.memory import Memory
 from aigrid.knowledge.postings import Postings
-from aigrid.knowledge.store import Addition, RowStore, WriterLock, indexed_text
+from aigrid.knowledge.store import Addition, RowsGone, RowStore, WriterLock, indexed_text
 
 
 class LanceStore(RowStore):
@@ -95,7 +95,7 @@ class LanceStore(RowStore):
         memory = self._memory
         places = memory.rows(rows)
         if memory.index is None or None in places:
-            raise ValueError("no such rows: they come from a search, and are good until they are replaced")
+            raise RowsGone
         return memory.index.vectors([place for place in places if place is not None])
 
     def neighbours(self, chunk: Chunk, before: int, after: int, readers: frozenset[str]) -> list[Chunk]:

@@ -19,7 +19,7 @@ import numpy as np
 from aigrid.knowledge.base import Chunk, Source, Vectors
 from aigrid.knowledge.index import K1, B, best
 from aigrid.knowledge.language import terms
-from aigrid.knowledge.store import Addition, RowStore, WriterLock, indexed_text
+from aigrid.knowledge.store import Addition, RowsGone, RowStore, WriterLock, indexed_text
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS sources (id TEXT PRIMARY KEY, record BLOB NOT NULL, plain TEXT NOT NULL);
@@ -130,8 +130,8 @@ class SqliteStore(RowStore):
         """Return the vector of each row; see `RowStore`."""
         listed = ",".join(str(int(row)) for row in rows)
         found = dict(self._all(f"SELECT row, vector FROM chunks WHERE row IN ({listed})"))
-        if missing := [row for row in rows if row not in found]:
-            raise ValueError(f"no such rows: {missing}; they come from a search, and are good until they are replaced")
+        if any(row not in found for row in rows):
+            raise RowsGone
         return np.stack([np.frombuffer(found[row], np.float32) for row in rows])
 
     def neighbours(self, chunk: Chunk, before: int, after: int, readers: frozenset[str]) -> list[Chunk]:
