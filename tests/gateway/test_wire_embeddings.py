@@ -47,10 +47,10 @@ def test_inputs_are_always_a_list(given: Any, inputs: Any) -> None:
     assert parsed(input=given).request.inputs == inputs
 
 
-def test_base64_is_little_endian_float32() -> None:
+async def test_base64_is_little_endian_float32() -> None:
     made = Embeddings([[0.5, -1.0]], Usage(3))
-    plain = json.loads(embeddings.encode(parsed(), made))
+    plain = json.loads(await embeddings.encode(parsed(), made))
     assert plain["data"] == [{"object": "embedding", "index": 0, "embedding": [0.5, -1.0]}]
     assert plain["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
-    packed = json.loads(embeddings.encode(parsed(encoding_format="base64"), made))["data"][0]["embedding"]
+    packed = json.loads(await embeddings.encode(parsed(encoding_format="base64"), made))["data"][0]["embedding"]
     assert struct.unpack("<2f", base64.b64decode(packed)) == (0.5, -1.0)

@@ -52,8 +52,8 @@ def read_shape(folder: Path) -> Shape:
 
 def read_tensors(path: Path) -> dict[str, Array]:
     """Return the tensors of a `.safetensors` file, mapped and not read; raises `AigridError` for a broken one."""
-    data = np.memmap(path, np.uint8, mode="r")
     try:
+        data = np.memmap(path, np.uint8, mode="r")
         (size,) = struct.unpack("<Q", data[:8].tobytes())
         header: dict[str, Any] = json.loads(data[8 : 8 + size].tobytes())
         tensors = {}
@@ -62,7 +62,7 @@ def read_tensors(path: Path) -> dict[str, Array]:
                 start, end = (8 + size + offset for offset in entry["data_offsets"])
                 tensors[name] = data[start:end].view(_TYPES[entry["dtype"]]).reshape(entry["shape"])
         return tensors
-    except (struct.error, ValueError, KeyError, TypeError) as error:
+    except (OSError, struct.error, ValueError, KeyError, TypeError) as error:
         raise AigridError(f"{path} is not a whole .safetensors file: {error}", code="unsupported_model") from error
 
 

@@ -30,7 +30,7 @@ from aigrid.engines.base import (
 from aigrid.engines.minilm_wire import LENGTH, Ask, Hello, Made, Refused, ToClient, pack
 
 CONTEXT = 512
-_PIECE = 64
+_PIECE = 32
 _REFUSED = 3
 _PATIENCE_S = 5.0
 _DIED = "the embedding process died while it worked on this request"

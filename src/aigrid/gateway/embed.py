@@ -71,7 +71,7 @@ async def embed(gateway: "Gateway", request: Request) -> Response:
             )  # fmt: skip
     finally:
         gateway.gate.leave()
-    body = embeddings.encode(parsed, made)
+    body = await embeddings.encode(parsed, made)
     request_id = order.request_id.encode()
     headers = [JSON, (b"x-request-id", request_id), (b"x-aigrid-site", site.encode("latin-1", "replace"))]
     return Response(body, headers=[*headers, *cost_headers(settlement)])

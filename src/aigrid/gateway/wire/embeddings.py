@@ -1,5 +1,6 @@
 """POST /v1/embeddings."""
 
+import asyncio
 import base64
 import struct
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from aigrid.ledger.base import Tier
 
 PATH = "/v1/embeddings"
 MAX_INPUTS = 2048
+_TURN = 16
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
@@ -70,14 +72,20 @@ def _inputs(given: str | list[Any]) -> list[str] | list[list[int]]:
     return [convert({"input": given}, _TokenIds).input]
 
 
-def encode(parsed: ParsedEmbedding, made: Embeddings) -> bytes:
-    """Return the response: vectors as numbers, or as base64 of little-endian 32-bit floats."""
-    data = [
-        {"object": "embedding", "index": i, "embedding": _packed(vector) if parsed.base64 else vector}
-        for i, vector in enumerate(made.vectors)
-    ]
+async def encode(parsed: ParsedEmbedding, made: Embeddings) -> bytes:
+    """Return the response: vectors as numbers, or as base64 of little-endian 32-bit floats.
+
+    Between pieces of a large one others get their turn.
+    """
+    parts = [b'{"object":"list","data":[']
+    for i, vector in enumerate(made.vectors):
+        if i and i % _TURN == 0:
+            await asyncio.sleep(0)
+        row = {"object": "embedding", "index": i, "embedding": _packed(vector) if parsed.base64 else vector}
+        parts += [b"," if i else b"", msgspec.json.encode(row)]
     usage = {"prompt_tokens": made.usage.prompt_tokens, "total_tokens": made.usage.prompt_tokens}
-    return msgspec.json.encode({"object": "list", "data": data, "model": parsed.request.model, "usage": usage})
+    end = msgspec.json.encode({"model": parsed.request.model, "usage": usage})
+    return b"".join([*parts, b"],", end[1:]])
 
 
 def _packed(vector: list[float]) -> str:
