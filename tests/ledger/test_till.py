@@ -393,6 +393,16 @@ def test_counting_a_settled_hold_changes_nothing(factory):
     assert (record.prompt_tokens, record.completion_tokens) == (0, 3)
 
 
+def test_records_wait_for_the_next_tick_where_sharing_out_energy_fails(factory, monkeypatch):
+    factory.till.settle(factory.till.hold(order("r1")), "finished")
+    with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
+        broken.setattr(factory.till.attribution, "share", lambda *_: 1 // 0)
+        factory.tick()
+    factory.tick(1000)
+    factory.commit()
+    assert reports.record(factory.run, "r1").energy_mj == 1000
+
+
 def test_counts_never_shrink(factory):
     hold = factory.till.hold(order("r1"))
     with pytest.raises(ValueError, match="only grow"):

@@ -163,13 +163,11 @@ class Till:
         Idling is written down once a minute, and by the `last` tick.
         """
         mono = self._mono()
-        idle, self._idle_ns = self._idle_ns, 0
-        if not self.open:
-            idle += mono - self._idle_since
-            self._idle_since = mono
+        idle = self._idle_ns if self.open else self._idle_ns + mono - self._idle_since
+        self.attribution.share(sample, idle, self._ticked, mono, [*self.open.values(), *self.settled])
+        # Taken only now: had sharing failed, they would wait for the next tick.
         settled, self.settled = self.settled, []
-        self.attribution.share(sample, idle, self._ticked, mono, [*self.open.values(), *settled])
-        self._ticked = mono
+        self._idle_ns, self._idle_since, self._ticked = 0, mono, mono
         if not settled and not last and self.attribution.interval_ns < IDLE_ROW_NS:
             return None
         rows = [self._close(hold) for hold in settled]
