@@ -216,3 +216,15 @@ def test_no_minute_sees_more_than_a_bucket_and_its_refill(limit, steps):
             mono += wait
     for start, _ in taken:
         assert sum(used for at, used in taken if start <= at <= start + MINUTE) <= 2 * limit
+
+
+def test_a_refusal_that_running_requests_will_lift_says_when_to_come_back():
+    desk = Desk(Limits(total_nusd=30))
+    desk.reserve(completion=25)
+    with pytest.raises(BudgetExceeded) as refused:
+        desk.reserve(completion=25)
+    assert refused.value.retry_after == 1.0
+    desk.settle(25, 20)
+    with pytest.raises(BudgetExceeded) as refused:
+        desk.reserve(completion=25)
+    assert refused.value.retry_after is None
