@@ -195,6 +195,65 @@ async def test_without_any_database_known_keys_work_and_unknown_ones_are_not_cal
     assert (await ledger.report(0)).totals.requests == 20
 
 
+async def test_all_who_wait_for_an_answer_hear_that_the_database_is_away(ledger, monkeypatch):
+    elsewhere = SqliteLedger(ledger.folder, CONFIG, owner=False)
+    await elsewhere.open()
+    ledger._poller.cancel()
+    _, secret = await elsewhere.create_key("acme")
+    read = ledger._read
+
+    async def away(ask: Any) -> Any:
+        await asyncio.sleep(0.01)
+        raise LedgerUnavailable("away")
+
+    monkeypatch.setattr(ledger, "_read", away)
+    found = await asyncio.gather(*(ledger.lookup(secret) for _ in range(5)), return_exceptions=True)
+    assert [type(one) for one in found] == [LedgerUnavailable] * 5
+    monkeypatch.setattr(ledger, "_read", read)
+    assert (await ledger.lookup(secret)).tenant == "acme"
+    await elsewhere.close()
+
+
+async def test_an_act_that_nobody_waits_for_any_more_does_not_end_the_writer(ledger):
+    key, _ = await ledger.create_key("acme")
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(run: Any) -> None:
+        began.set()
+        go_on.wait(5)
+
+    running = asyncio.create_task(ledger._write(slow))
+    await asyncio.to_thread(began.wait, 5)
+    waiting = asyncio.create_task(ledger.audit("a", "b"))
+    await asyncio.sleep(0.01)
+    for task in (running, waiting):
+        task.cancel()
+    await asyncio.wait([running, waiting])
+    go_on.set()
+    await spend(ledger, key, 3)
+    async with asyncio.timeout(5):
+        await ledger.flush()
+    assert ledger.health()["ok"]
+    assert (await ledger.report(0)).totals.requests == 3
+
+
+async def test_a_writer_that_has_ended_is_not_called_well(ledger):
+    ledger._writer.stop()
+    assert ledger.health()["ok"] is False
+    assert "restart the gateway" in ledger.health()["error"]
+
+
+async def test_the_next_good_act_ends_the_alarm_of_one_that_failed(ledger, faults):
+    faults.gone()
+    start_anew(ledger)
+    with pytest.raises(LedgerUnavailable):
+        await ledger.audit("a", "b")
+    assert ledger.health()["ok"] is False
+    faults.none()
+    await ledger.audit("a", "b")
+    assert (ledger.health()["ok"], ledger.health()["failing_since_ns"]) == (True, 0)
+
+
 async def test_a_stop_during_an_outage_leaves_records_to_the_next_start(tmp_path, faults):
     first = SqliteLedger(tmp_path, CONFIG)
     await first.open()

@@ -8,7 +8,15 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from aigrid.core.config import Config, LedgerConfig
-from aigrid.core.errors import BadRequest, BudgetExceeded, ConfigError, Conflict, NotFound, Unauthorized
+from aigrid.core.errors import (
+    BadRequest,
+    BudgetExceeded,
+    ConfigError,
+    Conflict,
+    LedgerUnavailable,
+    NotFound,
+    Unauthorized,
+)
 from aigrid.core.ids import new_id
 from aigrid.ledger import open_ledger, schema
 from aigrid.ledger.base import Filter, Key, Ledger, Limits, Order
@@ -273,6 +281,26 @@ async def test_revoking_lists_and_names(ledger):
             await ledger.create_key(bad)
     with pytest.raises(BadRequest, match="day_nusd"):
         await ledger.create_key("acme", limits=Limits(day_nusd=-1))
+
+
+async def test_a_change_is_in_the_audit_log_or_did_not_happen(ledger, monkeypatch):
+    key, _ = await ledger.create_key("acme", scope="admin", actor="root", address="10.0.0.1")
+    await ledger.set_tenant("acme", Limits(day_nusd=7), actor="root")
+    await ledger.revoke_key(key.id)
+    await ledger.revoke_key(key.id)  # changes nothing
+    assert [(entry.act, entry.actor, entry.address, entry.detail) for entry in await ledger.audit_log()] == [
+        ("keys.revoke", "aigrid", "", f"{key.id} tenant=acme"),
+        ("tenants.set", "root", "", 'acme limits={"day_nusd":7}'),
+        ("keys.create", "root", "10.0.0.1", f"{key.id} tenant=acme scope=admin limits={{}}"),
+    ]
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("disk full")
+
+    monkeypatch.setattr("aigrid.ledger.admin.append_audit", full)
+    with pytest.raises(LedgerUnavailable, match="disk full"):
+        await ledger.create_key("evil")
+    assert [key.tenant for key in await ledger.keys(include_revoked=True)] == ["acme"]
 
 
 async def test_the_audit_log_shows_the_newest_first(ledger):

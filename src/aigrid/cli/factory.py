@@ -15,6 +15,7 @@ from aigrid.ledger.base import Key, Ledger
 
 CLI_KEY_NAME = "aigrid command line"
 TENANT = "default"
+ACTOR = "aigrid up"
 
 
 class Running(msgspec.Struct):
@@ -108,7 +109,7 @@ async def ensure_key(ledger: Ledger) -> str:
     secret = saved_key()
     if secret and await ledger.lookup(secret):
         return secret
-    _, secret = await ledger.create_key(TENANT, name=CLI_KEY_NAME)
+    _, secret = await ledger.create_key(TENANT, name=CLI_KEY_NAME, actor=ACTOR)
     _save_key(secret)
     return secret
 
@@ -118,4 +119,4 @@ async def first_key(ledger: Ledger) -> tuple[Key, str] | None:
     keys = await ledger.keys(include_revoked=True)
     if any(key.scope == "inference" and key.name != CLI_KEY_NAME for key in keys):
         return None
-    return await ledger.create_key(TENANT, name="first key")
+    return await ledger.create_key(TENANT, name="first key", actor=ACTOR)

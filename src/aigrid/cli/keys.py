@@ -8,7 +8,7 @@ from aigrid.cli import books, output
 from aigrid.cli.books import BudgetDay, BudgetMonth, BudgetUsd, Concurrency, Rpm, Tpm
 from aigrid.cli.output import Json, emit
 from aigrid.core.clock import iso
-from aigrid.ledger.base import Key, Ledger
+from aigrid.ledger.base import Key
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,12 +34,9 @@ def create(
     """Make a key; it is printed this once and only its SHA-256 is kept."""
     limits = books.limits_of(budget_usd, budget_usd_day, budget_usd_month, rpm, tpm, concurrency)
 
-    async def make(ledger: Ledger) -> tuple[Key, str]:
-        key, secret = await ledger.create_key(tenant, name=name, scope=scope, limits=limits)
-        await ledger.audit(books.ACTOR, "keys.create", f"{key.id} tenant={tenant} scope={scope}")
-        return key, secret
-
-    key, secret = books.with_books(make)
+    key, secret = books.with_books(
+        lambda ledger: ledger.create_key(tenant, name=name, scope=scope, limits=limits, actor=books.ACTOR)
+    )
 
     def show(console: "Console") -> None:
         console.print(secret, markup=False)
@@ -82,13 +79,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke a key at once and for good; requests it has open still settle."""
-
-    async def end(ledger: Ledger) -> Key:
-        key = await ledger.revoke_key(key_id)
-        await ledger.audit(books.ACTOR, "keys.revoke", f"{key.id} tenant={key.tenant}")
-        return key
-
-    key = books.with_books(end)
+    key = books.with_books(lambda ledger: ledger.revoke_key(key_id, actor=books.ACTOR))
     emit(
         as_dict(key),
         as_json,

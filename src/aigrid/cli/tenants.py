@@ -8,7 +8,7 @@ from aigrid.cli import books, output
 from aigrid.cli.books import BudgetDay, BudgetMonth, BudgetUsd, Concurrency, Rpm, Tpm
 from aigrid.cli.output import Json, emit
 from aigrid.core.clock import iso
-from aigrid.ledger.base import Ledger, Tenant
+from aigrid.ledger.base import Tenant
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,13 +46,7 @@ def set_(
 ) -> None:
     """Set a tenant's limits, which hold for all its keys together; limits not named are lifted."""
     limits = books.limits_of(budget_usd, budget_usd_day, budget_usd_month, rpm, tpm, concurrency)
-
-    async def change(ledger: Ledger) -> Tenant:
-        tenant = await ledger.set_tenant(name, limits)
-        await ledger.audit(books.ACTOR, "tenants.set", f"{name} limits={books.limits_text(limits)}")
-        return tenant
-
-    tenant = books.with_books(change)
+    tenant = books.with_books(lambda ledger: ledger.set_tenant(name, limits, actor=books.ACTOR))
     emit(
         as_dict(tenant),
         as_json,

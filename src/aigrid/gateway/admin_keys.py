@@ -12,7 +12,7 @@ from aigrid.gateway.admin_access import AdminGateway
 from aigrid.gateway.admin_query import KeyBody, Query, TenantBody, read_body, read_name
 from aigrid.gateway.admin_usage import Cache
 from aigrid.gateway.http import Request, Response
-from aigrid.ledger.base import Key, Limits, Sum, Tenant
+from aigrid.ledger.base import Key, Sum, Tenant
 
 Spent = dict[str, dict[str, int]]
 T = TypeVar("T", Key, Tenant)
@@ -48,20 +48,17 @@ class Keys:
     async def create(self, request: Request, actor: str) -> Response:
         """POST /admin/keys: make a key; `key` in the answer is the secret, shown this once."""
         body = await read_body(request, KeyBody)
-        limits = body.limits.limits()
         key, secret = await self._gateway.ledger.create_key(
-            body.tenant, name=body.name, scope=body.scope, limits=limits
-        )
-        await self._log(
-            request, actor, "keys.create", f"{key.id} tenant={key.tenant} scope={key.scope} {_says(limits)}"
-        )
+            body.tenant, name=body.name, scope=body.scope, limits=body.limits.limits(),
+            actor=actor, address=request.address,
+        )  # fmt: skip
         return Response.of({**_view(key), "key": secret}, 201, [(b"cache-control", b"no-store")])
 
     async def revoke(self, request: Request, actor: str) -> Response:
         """DELETE /admin/keys/{id}: revoke a key; what it has open still settles."""
         Query(request, ())
-        key = await self._gateway.ledger.revoke_key(request.path.rpartition("/")[2])
-        await self._log(request, actor, "keys.revoke", f"{key.id} tenant={key.tenant}")
+        key_id = request.path.rpartition("/")[2]
+        key = await self._gateway.ledger.revoke_key(key_id, actor=actor, address=request.address)
         return Response.of(_view(key))
 
     async def tenants(self, request: Request) -> Response:
@@ -77,17 +74,13 @@ class Keys:
         """PUT /admin/tenants/{name}: make a tenant or replace its limits."""
         name = read_name(request.path.removeprefix("/admin/tenants/"), "name")
         limits = (await read_body(request, TenantBody)).limits.limits()
-        tenant = await self._gateway.ledger.set_tenant(name, limits)
-        await self._log(request, actor, "tenants.set", f"{name} {_says(limits)}")
+        tenant = await self._gateway.ledger.set_tenant(name, limits, actor=actor, address=request.address)
         return Response.of(tenant)
 
     async def audit(self, request: Request) -> Response:
         """GET /admin/audit?limit=: the newest administrative acts first."""
         limit = Query(request, ("limit",)).number("limit", 100, 1, 1000)
         return Response.of({"entries": await self._gateway.ledger.audit_log(limit)})
-
-    async def _log(self, request: Request, actor: str, act: str, detail: str) -> None:
-        await self._gateway.ledger.audit(actor, act, detail, request.address)
 
 
 def _view(key: Key) -> dict[str, Any]:
@@ -102,10 +95,6 @@ def _used(span: str, each: Sum) -> dict[str, int]:
 def _of(spent: Spent, name: str) -> dict[str, int]:
     nothing = {**_used("total", Sum()), **_used("month", Sum()), **_used("day", Sum())}
     return nothing | spent.get(name, {})
-
-
-def _says(limits: Limits) -> str:
-    return "limits=" + (msgspec.json.encode(limits).decode() if limits != Limits() else "none")
 
 
 def _page(items: Sequence[T], query: Query, ids: Sequence[str]) -> tuple[Sequence[T], str | None]:

@@ -1,10 +1,11 @@
 """Keys, tenants, prices and the audit log in the database. Each change is a new row; the newest row of an id counts.
 
-The statements are plain SQL with `?` for parameters; a backend passes in what runs one and returns its rows.
+Who made it is written down in the same transaction. The statements are plain SQL with `?` for parameters; a backend
+passes in what runs one and returns its rows.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,21 +42,29 @@ def changes(run: Run, since: tuple[int, int] = (0, 0)) -> Changes:
     )
 
 
-def create_key(run: Run, tenant: str, name: str, scope: Scope, limits: Limits) -> tuple[Key, str]:
+class By(NamedTuple):
+    """Who does something, and from where."""
+
+    actor: str
+    address: str = ""
+
+
+def create_key(run: Run, tenant: str, name: str, scope: Scope, limits: Limits, by: By) -> tuple[Key, str]:
     """Make a key, and its tenant if new; raises `BadRequest` for names that cannot be."""
     _check_name("tenant", tenant)
     if len(name) > _NAME_MAX:
         raise BadRequest(f"name has {len(name)} characters; use at most {_NAME_MAX}", param="name")
     _check_limits(limits)
     if not run("SELECT 1 FROM tenants WHERE name = ? LIMIT 1", (tenant,)):
-        set_tenant(run, tenant, Limits())
+        _put_tenant(run, Tenant(tenant, Limits(), now_ns()))
     secret = new_secret()
     key = Key(new_id("key_"), tenant, name, scope, secret[-4:], limits, now_ns())
     _put_key(run, key, digest(secret))
+    append_audit(run, by, "keys.create", f"{key.id} tenant={tenant} scope={scope} limits={_json(limits)}")
     return key, secret
 
 
-def revoke_key(run: Run, key_id: str) -> Key:
+def revoke_key(run: Run, key_id: str, by: By) -> Key:
     """Revoke a key; revoking it again changes nothing. Raises `NotFound`."""
     found = run(f"SELECT {_KEY} FROM keys WHERE id = ? ORDER BY seq DESC LIMIT 1", (key_id,))
     if not found:
@@ -64,24 +73,26 @@ def revoke_key(run: Run, key_id: str) -> Key:
     if key.revoked_ns is None:
         key = msgspec.structs.replace(key, revoked_ns=now_ns())
         _put_key(run, key, bytes(found[0][1]))
+        append_audit(run, by, "keys.revoke", f"{key.id} tenant={key.tenant}")
     return key
 
 
-def set_tenant(run: Run, name: str, limits: Limits) -> Tenant:
-    """Make a tenant or change its limits."""
+def set_tenant(run: Run, name: str, limits: Limits, by: By) -> Tenant:
+    """Make a tenant or change its limits; raises `BadRequest`."""
     _check_name("tenant", name)
     _check_limits(limits)
     found = run("SELECT created_ns FROM tenants WHERE name = ? ORDER BY seq LIMIT 1", (name,))
     tenant = Tenant(name, limits, found[0][0] if found else now_ns())
-    run("INSERT INTO tenants (name, limits, created_ns) VALUES (?, ?, ?)", (name, _json(limits), tenant.created_ns))
+    _put_tenant(run, tenant)
+    append_audit(run, by, "tenants.set", f"{name} limits={_json(limits)}")
     return tenant
 
 
-def append_audit(run: Run, actor: str, act: str, detail: str, address: str) -> None:
+def append_audit(run: Run, by: By, act: str, detail: str) -> None:
     """Append one administrative act."""
     run(
         "INSERT INTO audit (id, at_ns, actor, act, detail, address) VALUES (?, ?, ?, ?, ?, ?)",
-        (new_id("aud_"), now_ns(), actor, act, detail, address),
+        (new_id("aud_"), now_ns(), by.actor, act, detail, by.address),
     )
 
 
@@ -104,6 +115,11 @@ def _put_key(run: Run, key: Key, hashed: bytes) -> None:
         f"INSERT INTO keys ({_KEY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (key.id, hashed, key.tenant, key.name, key.scope, key.hint, _json(key.limits), key.created_ns, key.revoked_ns),
     )
+
+
+def _put_tenant(run: Run, tenant: Tenant) -> None:
+    values = (tenant.name, _json(tenant.limits), tenant.created_ns)
+    run("INSERT INTO tenants (name, limits, created_ns) VALUES (?, ?, ?)", values)
 
 
 def _key(row: tuple[Any, ...]) -> Key:

@@ -14,8 +14,8 @@ import msgspec
 from aigrid.core.clock import now_ns
 from aigrid.core.errors import BadRequest
 from aigrid.ledger import admin, reports
-from aigrid.ledger.admin import Run
-from aigrid.ledger.base import AuditEntry, Bucket, Filter, Key, Limits, Record, Report, Scope, Tenant
+from aigrid.ledger.admin import By, Run
+from aigrid.ledger.base import ACTOR, AuditEntry, Bucket, Filter, Key, Limits, Record, Report, Scope, Tenant
 from aigrid.ledger.book import Book
 from aigrid.ledger.keys import KeyRing
 
@@ -72,7 +72,12 @@ class Answers(ABC):
             if self._refreshes > asked:
                 return
             self._refreshes += 1
-            self._take(await self._read(partial(admin.changes, since=self._revision)))
+            try:
+                changed = await self._read(partial(admin.changes, since=self._revision))
+            except BaseException:
+                self._refreshes -= 1  # nothing was learnt: those who wait must ask themselves
+                raise
+            self._take(changed)
 
     def _take(self, changes: admin.Changes) -> None:
         for tenant in changes.tenants:
@@ -84,10 +89,11 @@ class Answers(ABC):
         self._revision = changes.revision
 
     async def create_key(
-        self, tenant: str, *, name: str = "", scope: Scope = "inference", limits: Limits = Limits()
-    ) -> tuple[Key, str]:
+        self, tenant: str, *, name: str = "", scope: Scope = "inference", limits: Limits = Limits(),
+        actor: str = ACTOR, address: str = "",
+    ) -> tuple[Key, str]:  # fmt: skip
         """Make a key (and its tenant if new); the secret is returned this once. Raises `BadRequest`."""
-        made = await self._write(lambda run: admin.create_key(run, tenant, name, scope, limits))
+        made = await self._write(lambda run: admin.create_key(run, tenant, name, scope, limits, By(actor, address)))
         await self.refresh()
         return made
 
@@ -97,15 +103,15 @@ class Answers(ABC):
         found = sorted(self.ring.by_id.values(), key=lambda key: (key.created_ns, key.id))
         return [key for key in found if include_revoked or key.revoked_ns is None]
 
-    async def revoke_key(self, key_id: str) -> Key:
+    async def revoke_key(self, key_id: str, *, actor: str = ACTOR, address: str = "") -> Key:
         """Revoke a key; open holds of it still settle. Raises `NotFound`."""
-        key = await self._write(lambda run: admin.revoke_key(run, key_id))
+        key = await self._write(lambda run: admin.revoke_key(run, key_id, By(actor, address)))
         await self.refresh()
         return key
 
-    async def set_tenant(self, name: str, limits: Limits) -> Tenant:
+    async def set_tenant(self, name: str, limits: Limits, *, actor: str = ACTOR, address: str = "") -> Tenant:
         """Make a tenant or change its limits. Raises `BadRequest`."""
-        tenant = await self._write(lambda run: admin.set_tenant(run, name, limits))
+        tenant = await self._write(lambda run: admin.set_tenant(run, name, limits, By(actor, address)))
         await self.refresh()
         return tenant
 
@@ -150,7 +156,7 @@ class Answers(ABC):
 
     async def audit(self, actor: str, act: str, detail: str = "", address: str = "") -> None:
         """Append one administrative act."""
-        await self._write(lambda run: admin.append_audit(run, actor, act, detail, address))
+        await self._write(lambda run: admin.append_audit(run, By(actor, address), act, detail))
 
     async def audit_log(self, limit: int = 100) -> list[AuditEntry]:
         """Return the newest acts first."""

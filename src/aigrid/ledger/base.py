@@ -15,6 +15,9 @@ Scope = Literal["inference", "admin"]
 Outcome = Literal["finished", "client_gone", "failed", "timeout", "stopped", "recovered"]
 """How a hold ended. `recovered` is a hold found open at start and settled from what was durably counted."""
 
+ACTOR = "aigrid"
+"""Who acts where nobody else is named."""
+
 GroupBy = Literal["tenant", "key", "model", "site", "tier"]
 
 
@@ -252,17 +255,21 @@ class Ledger(Protocol):
         """Settle a hold from its counts; a second call changes nothing and returns the first result."""
 
     async def create_key(
-        self, tenant: str, *, name: str = "", scope: Scope = "inference", limits: Limits = Limits()
-    ) -> tuple[Key, str]:
-        """Make a key (and its tenant if new); the secret is returned this once."""
+        self, tenant: str, *, name: str = "", scope: Scope = "inference", limits: Limits = Limits(),
+        actor: str = ACTOR, address: str = "",
+    ) -> tuple[Key, str]:  # fmt: skip
+        """Make a key (and its tenant if new); the secret is returned this once.
+
+        `actor` and `address` say who asked and from where: every change of keys and tenants is in the audit log.
+        """
 
     async def keys(self, include_revoked: bool = False) -> list[Key]:
         """Return all keys, oldest first."""
 
-    async def revoke_key(self, key_id: str) -> Key:
+    async def revoke_key(self, key_id: str, *, actor: str = ACTOR, address: str = "") -> Key:
         """Revoke a key; open holds of it still settle. Raises `NotFound`."""
 
-    async def set_tenant(self, name: str, limits: Limits) -> Tenant:
+    async def set_tenant(self, name: str, limits: Limits, *, actor: str = ACTOR, address: str = "") -> Tenant:
         """Make a tenant or change its limits."""
 
     async def tenants(self) -> list[Tenant]:
@@ -284,7 +291,7 @@ class Ledger(Protocol):
         """Return one record by its id, once it is committed."""
 
     async def audit(self, actor: str, act: str, detail: str = "", address: str = "") -> None:
-        """Append one administrative act."""
+        """Append one administrative act that changes nothing in the ledger itself."""
 
     async def audit_log(self, limit: int = 100) -> list[AuditEntry]:
         """Return the newest acts first."""

@@ -4,7 +4,8 @@ from aigrid.core.config import Config, home
 from aigrid.core.errors import ConfigError
 from aigrid.ledger.base import Ledger
 from aigrid.ledger.energy import Meter, find_meter
-from aigrid.ledger.sqlite import Recover, SqliteLedger
+from aigrid.ledger.recovery import Recover
+from aigrid.ledger.sqlite import SqliteLedger
 
 
 def open_ledger(config: Config, *, owner: bool, meter: Meter | None = None, recover: Recover | None = None) -> Ledger:

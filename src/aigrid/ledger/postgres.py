@@ -7,42 +7,40 @@ back. A gateway that dies settles its holds when it returns; if it does not, ano
 reported, once its lease has run out.
 """
 
-import asyncio
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from aigrid.core.clock import now_ns
 from aigrid.core.config import Config, home
-from aigrid.core.errors import Conflict, LedgerUnavailable
+from aigrid.core.errors import Conflict
 from aigrid.ledger import admin, postgres_checks, postgres_recovery
 from aigrid.ledger.admin import Run
-from aigrid.ledger.answers import Answers
 from aigrid.ledger.base import Hold, Key, Order, Outcome, Record, Settlement
 from aigrid.ledger.energy import Meter
 from aigrid.ledger.holds import OpenHold
 from aigrid.ledger.keys import KeyRing
+from aigrid.ledger.owning import Owning
 from aigrid.ledger.postgres_database import Database
 from aigrid.ledger.postgres_desk import Connection as WriterConnection
 from aigrid.ledger.postgres_desk import Work
 from aigrid.ledger.postgres_families import Families, GrantedBook
 from aigrid.ledger.postgres_folder import Folder
 from aigrid.ledger.postgres_gateways import Gateways
-from aigrid.ledger.postgres_recovery import Recover
 from aigrid.ledger.postgres_writer import Writer
-from aigrid.ledger.prices import PriceList
-from aigrid.ledger.ticker import Ticker
+from aigrid.ledger.recovery import Recover
 from aigrid.ledger.till import Batch, Till
 
 T = TypeVar("T")
 
-POLL_S = 0.5
 LEASE_S = 120.0
 
 
-class PostgresLedger(Answers):
+class PostgresLedger(Owning):
     """A ledger in a database, and in a folder of this gateway's own: its name, its journal, and the keys it knows."""
+
+    backend = "postgresql"
+    poll_s = 0.5
 
     def __init__(
         self,
@@ -56,26 +54,17 @@ class PostgresLedger(Answers):
         lease_s: float = LEASE_S,
     ) -> None:
         """`lease_s` is how long a gateway may be silent before others settle its holds, in seconds."""
-        super().__init__()
+        super().__init__(config, owner, meter, recover)
         self.url = url
         self.folder = folder or home() / "gateway"
-        self.owner = owner
-        self.prices = PriceList(config)
         self.gateway = ""
         self.book = self._grants = GrantedBook()
-        self._config = config
-        self._meter = meter
-        self._recover = recover
         self._lease_s = lease_s
         self._families = Families()
         self._database = Database(url)
         self._folder: Folder | None = None
-        self._till: Till | None = None
         self._writer: Writer | None = None
-        self._ticker: Ticker | None = None
-        self._poller: asyncio.Task[None] | None = None
         self._gateways: Gateways | None = None
-        self._committed = asyncio.Event()
         self._recovered: list[Record] = []
         self._first = True
 
@@ -100,28 +89,16 @@ class PostgresLedger(Answers):
             self._till = Till(self.book, folder.new_journal(), self.prices, site, owner=self.gateway)
             self._writer = Writer(
                 self.url, self.gateway, connected=self._connected, tend=self._tend, tend_s=min(1.0, self._lease_s / 4),
-                granted=self._grants.grant, committed=self._on_commit,
+                granted=self._grants.grant, committed=self._free,
             )  # fmt: skip
             await self._writer.tried.wait()
             if not self._writer.up and knows is None:
                 self._writer.require()
-            self._ticker = Ticker(self._till, self._meter, self._submit, self._config.ledger.commit_ms / 1000)
-            self._poller = asyncio.create_task(self._poll(), name="ledger-poll")
+            self._start(self._till, self._submit)
         except BaseException:
             await self._let_go()
             raise
         return self._recovered
-
-    async def close(self) -> None:
-        """Settle nothing, lose nothing: commit what is settled and let go. Open holds stay in the journal."""
-        if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.wait([self._poller])
-            self._poller = None
-        if self._ticker is not None:
-            await self._ticker.stop()
-            self._ticker = None
-        await self._let_go()
 
     async def lookup(self, secret: str) -> Key | None:
         """Like `authenticate`, but asks the database on a miss; raises `LedgerUnavailable` while it is away."""
@@ -135,7 +112,8 @@ class PostgresLedger(Answers):
         Raises `LedgerUnavailable` where money is limited and the database is away: nobody knows what is left.
         """
         assert parent is None or isinstance(parent, OpenHold)
-        till, writer = self._owned()
+        till, writer = self._owned(), self._writer
+        assert writer is not None
         idle = not till.open
         money, rates = self._grants.limited(order.key) if parent is None else (False, False)
         if money:
@@ -146,8 +124,8 @@ class PostgresLedger(Answers):
         else:
             hold = till.hold(order, parent)
             self._families.opened(hold, asked=False)
-        if idle and self._ticker is not None:
-            self._ticker.wake()
+        if idle:
+            self._wake()
         return hold
 
     def settle(
@@ -155,35 +133,15 @@ class PostgresLedger(Answers):
     ) -> Settlement:
         """Settle a hold from its counts; a second call changes nothing and returns the first result."""
         assert isinstance(hold, OpenHold)
-        till, _ = self._owned()
-        if hold.settlement is not None:
-            return hold.settlement
-        settlement = till.settle(hold, outcome, site=site, usage_source=usage_source, note=note)
-        self._families.settled(hold)
-        if self._ticker is not None:
-            self._ticker.wake()
+        first = hold.settlement is None
+        settlement = super().settle(hold, outcome, site=site, usage_source=usage_source, note=note)
+        if first:
+            self._families.settled(hold)
         return settlement
-
-    async def flush(self) -> None:
-        """Return when everything settled until now is committed; waits as long as the database fails."""
-        till, _ = self._owned()
-        if self._ticker is not None:
-            await self._ticker.tick()
-        until = till.settlements
-        while till.commits < until:
-            self._committed.clear()
-            await self._committed.wait()
 
     async def check(self) -> list[str]:
         """Derive every balance again from the records and return each disagreement as a sentence; empty is good."""
         return await self._read(postgres_checks.check)
-
-    def health(self) -> dict[str, Any]:
-        """Return what `/health/ready` shows: database reachable, records waiting for commit, last error."""
-        if self._writer is None or self._till is None:
-            return {"ok": False, "backend": "postgresql", "error": "the ledger is closed", "waiting": 0, "open": 0}
-        till = self._till
-        return {"backend": "postgresql", **self._writer.health(), "waiting": till.waiting, "open": len(till.open)}
 
     async def _ask(self, till: Till, writer: Writer, order: Order) -> OpenHold:
         id_ = order.request_id
@@ -209,11 +167,6 @@ class PostgresLedger(Answers):
         assert self._writer is not None
         meters = [batch.meter] if batch.meter is not None else []
         self._writer.submit(Work(batch.rows, self._families.changed(), meters, batch.slots))
-
-    def _on_commit(self, slots: list[int]) -> None:
-        if self._till is not None:
-            self._till.committed(slots)
-            self._committed.set()
 
     async def _connected(self) -> None:
         """Bring everything up to date with a database that can be reached (again)."""
@@ -246,13 +199,8 @@ class PostgresLedger(Answers):
             writer.submit(Work(families=families))
         await gateways.look(connection, writer)
 
-    async def _poll(self) -> None:
-        """See what other processes change: new and revoked keys, limits."""
-        while True:
-            await asyncio.sleep(POLL_S)
-            if self._writer is not None and self._writer.up:
-                with contextlib.suppress(LedgerUnavailable):
-                    await self.refresh()
+    def _reachable(self) -> bool:
+        return self._writer is not None and self._writer.up
 
     def _take(self, changes: admin.Changes) -> None:
         super()._take(changes)
@@ -266,21 +214,12 @@ class PostgresLedger(Answers):
             await self._gateways.stop()
         till, self._till = self._till, None
         if till is not None:
-            till.journal.close()
+            till.close()
             if clean and not till.open and not till.waiting:
                 till.journal.path.unlink(missing_ok=True)
         await self._database.close()
         if self._folder is not None:
             self._folder.release()
-
-    def _owned(self) -> tuple[Till, Writer]:
-        if self._till is None or self._writer is None:
-            raise Conflict(
-                "the ledger is not open"
-                if self.owner
-                else "this process has the ledger open for reading and administration only"
-            )
-        return self._till, self._writer
 
     async def _held(self) -> tuple[int, int]:
         """Return the open holds of all gateways, those of this one as they are now."""

@@ -1,7 +1,6 @@
 """What a gateway left in the shared database and in its journals, settled exactly once: by itself, else by another."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -14,14 +13,12 @@ from aigrid.ledger.admin import Run
 from aigrid.ledger.base import Record
 from aigrid.ledger.holds import SettledNote
 from aigrid.ledger.journal import Entry
-from aigrid.ledger.recovery import Left
+from aigrid.ledger.recovery import Left, Recover
 from aigrid.ledger.schema import insert_sql
 from aigrid.ledger.till import charge
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-Recover = Callable[[list[str]], Awaitable[dict[str, int]]]
 _entries = msgspec.msgpack.Decoder(list[Entry]).decode
 
 
@@ -37,12 +34,7 @@ async def own(write: Write, gateway: str, paths: Sequence[Path], recover: Recove
     entries = [entry for path in paths for entry in await asyncio.to_thread(journal.read, path)]
     left, unreadable = recovery.left_behind(entries)
     found_open = [one.hold.id for one in left if one.settled is None]
-    engine: dict[str, int] = {}
-    if recover is not None and found_open:
-        try:
-            engine = await recover(found_open)
-        except Exception:  # what the engines say is a note; the journal's own counts are what is settled
-            log.exception("the engines could not be asked about %d open holds", len(found_open))
+    engine = await recovery.ask_engines(recover, found_open)
 
     def settle(run: Run) -> list[Record]:
         run("LOCK TABLE accounts IN EXCLUSIVE MODE", ())
@@ -109,7 +101,7 @@ def _note_late(run: Run, left: Sequence[Left]) -> None:
                 f"hold {one.hold.id} had been settled with {found[0][0]} prompt and {found[0][1]} completion tokens; "
                 f"the journal of its gateway has {counted[0]} and {counted[1]}; the difference is not charged"
             )
-            admin.append_audit(run, "ledger", "settlement.late", detail, "")
+            admin.append_audit(run, admin.By("ledger"), "settlement.late", detail)
 
 
 def _unrecorded(run: Run, left: Sequence[Left]) -> list[Left]:

@@ -4,7 +4,9 @@ A hold that was settled is committed as it was. One found open is settled from i
 `recovered` and a note; what the engine itself reports stands in the note, so that any difference can be seen.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,8 +21,16 @@ from aigrid.ledger.journal import Entry
 from aigrid.ledger.schema import METER, USAGE
 from aigrid.ledger.till import Row, charge
 
+log = logging.getLogger(__name__)
+
 _hold = msgspec.msgpack.Decoder(HoldNote).decode
 _settled = msgspec.msgpack.Decoder(SettledNote).decode
+
+
+Recover = Callable[[list[str]], Awaitable[dict[str, int]]]
+"""Asks the engines how many completion tokens they made for each of these holds; ids they do not know are left out."""
+
+ENGINES_WAIT_S = 3.0
 
 
 class Left(NamedTuple):
@@ -46,6 +56,19 @@ def left_behind(entries: Sequence[Entry]) -> tuple[list[Left], int]:
         else:
             left.append(Left(entry, hold, settled))
     return left, unreadable
+
+
+async def ask_engines(recover: Recover | None, holds: list[str]) -> dict[str, int]:
+    """Return what the engines say about holds found open; without an answer in `ENGINES_WAIT_S` seconds, nothing."""
+    if recover is None or not holds:
+        return {}
+    try:
+        async with asyncio.timeout(ENGINES_WAIT_S):
+            return await recover(holds)
+    except Exception as error:  # what the engines say is a note; the journal's own counts are what is settled
+        reason = "no answer in time" if isinstance(error, TimeoutError) else repr(error)
+        log.warning("the engines could not be asked about %d open holds: %s", len(holds), reason)
+        return {}
 
 
 Insert = Callable[[Run, str, Sequence[str], Sequence[tuple[Any, ...]]], None]
@@ -80,7 +103,7 @@ def commit(
         insert(run, "meter", METER, [msgspec.structs.astuple(meter_row(owner, now, open_before, taken))])
     if unreadable:
         detail = f"{unreadable} holds in the journal were unreadable after a power cut and could not be settled"
-        admin.append_audit(run, "ledger", "journal.unreadable", detail, "")
+        admin.append_audit(run, admin.By("ledger"), "journal.unreadable", detail)
     return [Record(*row) for row, one in zip(rows, new, strict=True) if one.settled is None]
 
 

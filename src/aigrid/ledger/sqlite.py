@@ -7,41 +7,32 @@ A power cut may lose what the kernel had not written: the last group commit, and
 
 import asyncio
 import contextlib
-import logging
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from aigrid.core.clock import day_start, month_start, now_ns
 from aigrid.core.config import Config
-from aigrid.core.errors import Conflict, LedgerUnavailable
 from aigrid.ledger import admin, checks, journal, recovery, reports
 from aigrid.ledger.admin import Run
-from aigrid.ledger.answers import Answers
-from aigrid.ledger.base import Hold, Order, Outcome, Record, Settlement
+from aigrid.ledger.base import Hold, Order, Record
 from aigrid.ledger.energy import Meter
 from aigrid.ledger.holds import OpenHold
 from aigrid.ledger.journal import Journal
 from aigrid.ledger.ownership import Lock
-from aigrid.ledger.prices import PriceList
+from aigrid.ledger.owning import Owning
+from aigrid.ledger.recovery import Recover
 from aigrid.ledger.schema import insert, migrate
-from aigrid.ledger.ticker import Ticker
 from aigrid.ledger.till import Till
 from aigrid.ledger.writer import Writer, runner, unavailable
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-Recover = Callable[[list[str]], Awaitable[dict[str, int]]]
-"""Asks the engines how many completion tokens they made for each of these holds; ids they do not know are left out."""
-
-POLL_S = 0.2
 _READERS = 3
 _CHECK_WAIT_S = 10
-_ENGINES_WAIT_S = 3.0
 
 
 def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
@@ -55,8 +46,11 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     return connection
 
 
-class SqliteLedger(Answers):
+class SqliteLedger(Owning):
     """A ledger in a folder: `ledger.db`, `journal` and `lock`. Its methods are called from one event loop."""
+
+    backend = "sqlite"
+    poll_s = 0.2
 
     def __init__(
         self,
@@ -67,22 +61,12 @@ class SqliteLedger(Answers):
         meter: Meter | None = None,
         recover: Recover | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(config, owner, meter, recover)
         self.folder = folder
-        self.owner = owner
-        self.prices = PriceList(config)
-        self._config = config
-        self._meter = meter
-        self._recover = recover
         self._local = threading.local()
         self._readers = ThreadPoolExecutor(_READERS, "aigrid-ledger-reader")
         self._lock: Lock | None = None
-        self._till: Till | None = None
         self._writer: Writer | None = None
-        self._ticker: Ticker | None = None
-        self._poller: asyncio.Task[None] | None = None
-        self._committed = asyncio.Event()
-        self._poll_error: str | None = None
 
     async def open(self) -> list[Record]:
         """Open or make the database; the owner also settles holds found open, and returns their records.
@@ -103,46 +87,15 @@ class SqliteLedger(Answers):
             raise
         return recovered
 
-    async def close(self) -> None:
-        """Settle nothing, lose nothing: commit what is settled and let go. Open holds stay in the journal."""
-        if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.wait([self._poller])
-            self._poller = None
-        if self._ticker is not None:
-            await self._ticker.stop()
-            self._ticker = None
-        await self._let_go()
-
     async def hold(self, order: Order, parent: Hold | None = None) -> OpenHold:
         """Reserve; raises `BudgetExceeded` or `RateLimited`, and then nothing is held or charged."""
         assert parent is None or isinstance(parent, OpenHold)
         till = self._owned()
         idle = not till.open
         hold = till.hold(order, parent)
-        if idle and self._ticker is not None:
-            self._ticker.wake()
+        if idle:
+            self._wake()
         return hold
-
-    def settle(
-        self, hold: Hold, outcome: Outcome, *, site: str = "", usage_source: str = "counted", note: str = ""
-    ) -> Settlement:
-        """Settle a hold from its counts; a second call changes nothing and returns the first result."""
-        assert isinstance(hold, OpenHold)
-        settlement = self._owned().settle(hold, outcome, site=site, usage_source=usage_source, note=note)
-        if self._ticker is not None:
-            self._ticker.wake()
-        return settlement
-
-    async def flush(self) -> None:
-        """Return when everything settled until now is committed; waits as long as the database fails."""
-        till = self._owned()
-        if self._ticker is not None:
-            await self._ticker.tick()
-        until = till.settlements
-        while till.commits < until:
-            self._committed.clear()
-            await self._committed.wait()
 
     async def check(self) -> list[str]:
         """Derive every balance again from the records and return each disagreement as a sentence; empty is good."""
@@ -153,20 +106,6 @@ class SqliteLedger(Answers):
         if self._till is not None:
             found += await self._check_book()
         return found
-
-    def health(self) -> dict[str, Any]:
-        """Return what `/health/ready` shows: database reachable, records waiting for commit, last error."""
-        writer, till = self._writer, self._till
-        error = (writer.error if writer is not None else "the ledger is closed") or self._poll_error
-        return {
-            "ok": error is None,
-            "backend": "sqlite",
-            "error": error,
-            "failing_since_ns": writer.failing_since_ns if writer is not None else 0,
-            "committed_ns": writer.committed_ns if writer is not None else 0,
-            "waiting": till.waiting if till is not None else 0,
-            "open": len(till.open) if till is not None else 0,
-        }
 
     @property
     def _path(self) -> Path:
@@ -188,7 +127,7 @@ class SqliteLedger(Answers):
         entries = await self._loop.run_in_executor(self._readers, journal.read, self._journal_path)
         left, unreadable = recovery.left_behind(entries)
         found_open = [one.hold.id for one in left if one.settled is None]
-        engine = await self._ask_engines(found_open)
+        engine = await recovery.ask_engines(self._recover, found_open)
         site = self._config.site.id
         recovered = await self._write(
             lambda run: recovery.commit(run, left, unreadable, engine, site, now_ns(), insert)
@@ -199,32 +138,9 @@ class SqliteLedger(Answers):
         total, day, month = await self._read(lambda run: [reports.spent(run, since) for since in spans])
         self.book.load(total, day, month, now)
         self._till = Till(self.book, Journal(self._journal_path), self.prices, site)
-        least_s = self._config.ledger.commit_ms / 1000
         assert self._writer is not None
-        self._ticker = Ticker(self._till, self._meter, self._writer.submit, least_s)
-        self._poller = asyncio.create_task(self._poll(), name="ledger-poll")
+        self._start(self._till, self._writer.submit)
         return recovered
-
-    async def _ask_engines(self, holds: list[str]) -> dict[str, int]:
-        if self._recover is None or not holds:
-            return {}
-        try:
-            async with asyncio.timeout(_ENGINES_WAIT_S):
-                return await self._recover(holds)
-        except Exception as error:  # what the engines say is a note; the journal's own counts are what is settled
-            reason = "no answer in time" if isinstance(error, TimeoutError) else repr(error)
-            log.warning("the engines could not be asked about %d open holds: %s", len(holds), reason)
-            return {}
-
-    async def _poll(self) -> None:
-        """See what other processes change: new and revoked keys, limits."""
-        while True:
-            await asyncio.sleep(POLL_S)
-            try:
-                await self.refresh()
-                self._poll_error = None
-            except LedgerUnavailable as error:
-                self._poll_error = error.message
 
     async def _let_go(self) -> None:
         writer, self._writer = self._writer, None
@@ -242,20 +158,6 @@ class SqliteLedger(Answers):
         # Called on the writer's thread.
         with contextlib.suppress(RuntimeError):  # the loop was closed without closing the ledger
             self._loop.call_soon_threadsafe(self._free, slots)
-
-    def _free(self, slots: list[int]) -> None:
-        if self._till is not None:
-            self._till.committed(slots)
-            self._committed.set()
-
-    def _owned(self) -> Till:
-        if self._till is None:
-            raise Conflict(
-                "this process has the ledger open for reading and administration only"
-                if not self.owner
-                else "the ledger is not open"
-            )
-        return self._till
 
     async def _held(self) -> tuple[int, int]:
         if self._till is not None:

@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _ROWS_PER_TRANSACTION = 4096
-_ROWS_PER_STATEMENT = 64
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 
@@ -87,6 +86,18 @@ class Writer:
         self._queue.put(act)
         return act.done
 
+    def health(self) -> dict[str, Any]:
+        """Return whether all is well, what is wrong since when, and the time of the last commit."""
+        error = self.error
+        if not self._thread.is_alive():
+            error = "the ledger's writer has ended and nothing is committed; restart the gateway"
+        return {
+            "ok": error is None,
+            "error": error,
+            "failing_since_ns": self.failing_since_ns,
+            "committed_ns": self.committed_ns,
+        }
+
     def stop(self) -> None:
         """Commit what waits (for some seconds, if the database fails) and end. What is left is in the journal."""
         self._queue.put(None)
@@ -140,9 +151,7 @@ class Writer:
             except Exception as error:  # whatever it is, the records are in the journal and the thread must live
                 self._failed(error)
                 return
-            if self._failures:
-                log.warning("the ledger's database works again after %d failures", self._failures)
-            self._failures, self.error, self.failing_since_ns = 0, None, 0
+            self._worked()
             self.committed_ns = now_ns()
             self._group = None
             self._committed(group.slots)
@@ -159,6 +168,8 @@ class Writer:
         return group
 
     def _do(self, act: Act[Any]) -> None:
+        if not act.done.set_running_or_notify_cancel():  # whoever asked has left
+            return
         try:
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
@@ -175,12 +186,19 @@ class Writer:
         except Exception as error:  # the caller's own, e.g. NotFound; it must not end the writer
             act.done.set_exception(error)
         else:
+            if not self._waiting:  # else the records that wait say whether all is well
+                self._worked()
             act.done.set_result(result)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = self._connect()
         return self._connection
+
+    def _worked(self) -> None:
+        if self._failures:
+            log.warning("the ledger's database works again after %d failures", self._failures)
+        self._failures, self.error, self.failing_since_ns = 0, None, 0
 
     def _failed(self, error: Exception) -> None:
         if not self._failures:

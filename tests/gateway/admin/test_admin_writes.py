@@ -44,6 +44,7 @@ async def test_every_change_is_in_the_audit_log_with_who_what_and_where_from(doo
         ("keys.revoke", "local", "127.0.0.1"),
         ("tenants.set", "local", "127.0.0.1"),
         ("keys.create", f"alice ({key.id})", "10.0.0.7"),
+        ("keys.create", "aigrid", ""),
     ]
     assert made["id"] in entries[0]["detail"]
     assert '"day_nusd":7' in entries[1]["detail"]
