@@ -6,7 +6,7 @@ import threading
 import msgspec
 import numpy as np
 
-from aigrid.knowledge.base import Chunk
+from aigrid.knowledge.base import Chunk, Hit
 from aigrid.knowledge.ingest import Content
 from aigrid.knowledge.library import Library
 
@@ -59,3 +59,11 @@ def read_paragraphs(source, file):
 def library_in(folder, embedder=None, kind="lance", **more):
     embedder = embedder or WordsEmbedder()
     return Library(folder, lambda: embedder, kind=kind, read=more.pop("read", read_paragraphs), **more)
+
+
+class PlainLibrary(Library):
+    """A library that searches by words alone."""
+
+    def search(self, question, limit=10, readers=frozenset("*")):
+        found = self.store.lexical(question, limit, readers)
+        return [Hit(chunk, score, lexical_rank=rank) for rank, (chunk, score) in enumerate(found, 1)]

@@ -90,20 +90,20 @@ class Gateway:
     def chat(self, body: dict[str, Any], answer: Answer) -> Iterator[str]:
         """Stream a chat answer: yields pieces of text, and fills `answer` as it goes."""
         began = mono_ns()
-        body = {**body, "stream": True, "stream_options": {"include_usage": True}}
-        with self._send("POST", "/v1/chat/completions", msgspec.json.encode(body)) as response:
+        body = {**body, "stream_options": {"include_usage": True}}
+        for frame in self.stream("/v1/chat/completions", body):
+            if piece := take(frame, answer, began):
+                yield piece
+
+    def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the frames of a streamed answer; raises `RemoteError` for one that is an error."""
+        with self._send("POST", path, msgspec.json.encode({**body, "stream": True})) as response:
             if response.status != 200:
                 raise RemoteError(response.status, _json(response.read()))
             for frame in _frames(response):
                 if "error" in frame:
                     raise RemoteError(200, frame)
-                piece = _piece(frame, answer)
-                if piece and not answer.first_token_ns:
-                    answer.first_token_ns = mono_ns() - began
-                answer.text += piece
-                answer.duration_ns = mono_ns() - began
-                if piece:
-                    yield piece
+                yield frame
 
     def _connection(self) -> "HTTPConnection":
         import ssl
@@ -151,6 +151,16 @@ def _frames(response: "HTTPResponse") -> Iterator[dict[str, Any]]:
             frame = _json(data)
             if isinstance(frame, dict):
                 yield frame
+
+
+def take(frame: dict[str, Any], answer: Answer, began_ns: int) -> str:
+    """Take what a frame adds to an answer that was asked for at `began_ns`; returns its text."""
+    piece = _piece(frame, answer)
+    if piece and not answer.first_token_ns:
+        answer.first_token_ns = mono_ns() - began_ns
+    answer.text += piece
+    answer.duration_ns = mono_ns() - began_ns
+    return piece
 
 
 def _piece(frame: dict[str, Any], answer: Answer) -> str:

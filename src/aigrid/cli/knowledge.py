@@ -108,6 +108,23 @@ def search(
     emit({"data": hits}, as_json, show)
 
 
+@app.command("ask")
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    model: Annotated[str, typer.Option(help="Model that writes; the first one served, unless named.")] = "",
+    limit: Annotated[int, typer.Option(help="Most passages read for it.", min=1, max=50)] = 10,
+    url: Url = "",
+    key: Key = "",
+    as_json: Json = False,
+) -> None:
+    """Ask the documents: an answer with citations, or that they do not say; and what it cost."""
+    from aigrid.cli.knowledge_ask import as_dict, show_sources, stream
+
+    body: dict[str, Any] = {"question": question, "limit": limit, **({"model": model} if model else {})}
+    answer, found = stream(factory.gateway(url, key), body, quiet=as_json)
+    emit(as_dict(answer, found), as_json, lambda console: show_sources(console, answer, found))
+
+
 @app.command("sources")
 def sources(
     skipped: Annotated[bool, typer.Option("--skipped", help="Only those that could not be read, and why.")] = False,

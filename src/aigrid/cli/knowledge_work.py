@@ -35,7 +35,8 @@ def stopping() -> Iterator[threading.Event]:
 
 def ingest(work: "Callable[[Progress, threading.Event], Report]") -> "Report":
     """Do an ingestion with a progress bar on a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with (

@@ -48,8 +48,11 @@ class Log:
             note(f"{name}: {text}")
 
 
-async def serve(config: Config, addresses: Path, ask: str, as_json: bool) -> None:
-    """Run the factory until it is told to stop; raises `AigridError` where it cannot start."""
+async def serve(config: Config, addresses: Path, ask: str, docs: list[str], as_json: bool) -> None:
+    """Run the factory until it is told to stop; raises `AigridError` where it cannot start.
+
+    What is asked is asked of `docs`, which become part of the knowledge first; without any, of the model.
+    """
     log = Log()
     supervisor = Supervisor(programs(config), on_line=log.line, on_event=warn)
     gateway = config.gateway
@@ -64,7 +67,8 @@ async def serve(config: Config, addresses: Path, ask: str, as_json: bool) -> Non
             secret = await factory.ensure_key(ledger)
         factory.announce(addresses, url, console)
         log.open()
-        answer = await _ask(ask, url, secret, as_json) if ask else None
+        added = await _aigrid(["knowledge", "add", *docs], config, secret, as_json) if docs else None
+        answer = await _ask(ask, url, bool(docs), config, secret, as_json) if ask else None
         if console:
             with working("Starting the console") as tell:
                 await _ready(console, "/", tell, config)
@@ -80,6 +84,7 @@ async def serve(config: Config, addresses: Path, ask: str, as_json: bool) -> Non
             "home": str(home()),
             "pid": os.getpid(),
             "pids": supervisor.pids(),
+            "added": added,
             "ask": answer,
         }
         emit(value, as_json, lambda out: show(out, value, config))
@@ -147,12 +152,18 @@ def _last_words(config: Config) -> str:
     return f"the engine cannot load {config.engine.model}: {lines[-1] if lines else 'it does not say why'} (see {path})"
 
 
-async def _ask(text: str, url: str, secret: str, as_json: bool) -> Any:
-    """Ask one question as any client would, in a process of its own; returns its JSON with --json."""
-    argv = [sys.executable, "-m", "aigrid.cli", "chat", text, "--url", url, *ASK_OPTIONS]
-    env = {**os.environ, "AIGRID_KEY": secret}
+async def _ask(text: str, url: str, documents: bool, config: Config, secret: str, as_json: bool) -> Any:
+    """Ask one question as any client would; returns its JSON with --json."""
     if not as_json:
         note(f"> {text}")
+    command = ["knowledge", "ask", text] if documents else ["chat", text, *ASK_OPTIONS]
+    return await _aigrid([*command, "--url", url], config, secret, as_json)
+
+
+async def _aigrid(command: list[str], config: Config, secret: str, as_json: bool) -> Any:
+    """Run another command in a process of its own; returns its JSON with --json. The factory outlives its failure."""
+    argv = [sys.executable, "-m", "aigrid.cli", *command]
+    env = {**os.environ, "AIGRID_KEY": secret, EFFECTIVE: msgspec.json.encode(config).decode()}
     process = subprocess.Popen(  # noqa: ASYNC220 - forking is quick, and must happen in the main thread
         [*argv, "--json"] if as_json else argv,
         env=env,
@@ -168,7 +179,7 @@ async def _ask(text: str, url: str, secret: str, as_json: bool) -> Any:
             process.terminate()
             await ended(process)
     if process.returncode:
-        warn("the question was not answered; the factory serves all the same")
+        warn(f"`aigrid {' '.join(command[:2])}` failed; the factory serves all the same")
     if process.stdout is None:
         return None
     with process.stdout as answer:

@@ -36,6 +36,10 @@ def up(
     ask: Annotated[
         str, typer.Option(help="Ask this once all is up; print the answer (200 tokens at most) and what it cost.")
     ] = "",
+    docs: Annotated[
+        list[str] | None,
+        typer.Option(help="Add this to the knowledge, and ask that; repeat for several.", metavar="PATH|URL"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start the factory.
@@ -63,7 +67,7 @@ def up(
         preflight.check(config)
         if config.engine.kind == "openvino":
             _fetch_model(config)
-        asyncio.run(serve(config, addresses, ask, as_json))
+        asyncio.run(serve(config, addresses, ask, docs or [], as_json))
 
 
 def _add_upstream(config: Config, text: str) -> None:

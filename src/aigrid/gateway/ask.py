@@ -64,7 +64,7 @@ class Asking:
         if self.body.model is not None:
             tier_of(self.body.service_tier)
             return router.route(self.body.model).model.id
-        return next((model.id for model in router.models() if model.chat and not model.embeddings), "")
+        return next((model.id for model in router.models() if model.chat), "")
 
     async def events(self) -> "AsyncGenerator[Event, None]":
         """Search, then yield the events of the answer."""

@@ -71,7 +71,7 @@ class Library:
         """Return the best chunks for a question, best first."""
         from aigrid.knowledge.search import search
 
-        return search(self.store, self.embedder, question, limit, readers)
+        return search(self.store, self.embedder, question, limit, readers, thorough=True)
 
     def sources(self, readers: frozenset[str] | None = ANYONE) -> list[Source]:
         """Return what these readers may read, and what of theirs was skipped, by path; None is the administrator."""

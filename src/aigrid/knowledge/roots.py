@@ -5,7 +5,7 @@ is that tenant's, and a folder inside it may be another's.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -54,10 +54,11 @@ class Roots:
 
     def add(self, target: str, readers: Readers | None) -> None:
         """Remember a target; None leaves its readers as they are, which is everyone where nothing says otherwise."""
-        known = target in self._file.roots or (readers is None and self.covers(target))
-        if readers is not None or not known:
-            self._file.roots[target] = readers if readers is not None else (EVERYONE,)
-        self._file.left_out = [path for path in self._file.left_out if not within(path, target)]
+        covered = self.covers(target)
+        if readers is not None or not covered or self.left_out(target):
+            before = self.readers(target) if covered else (EVERYONE,)
+            self._file.roots[target] = before if readers is None else readers
+        self._file.left_out = [path for path in self._file.left_out if path != target]
         self._save()
 
     def remove(self, target: str) -> None:
@@ -73,15 +74,19 @@ class Roots:
         return any(within(path, root) for root in self._file.roots)
 
     def left_out(self, path: str) -> bool:
-        """Return whether `path` was taken out of a root that stays."""
-        return any(within(path, each) for each in self._file.left_out)
+        """Return whether `path` was taken out of the root that holds it, and has not been added since."""
+        return len(_nearest(path, self._file.left_out)) > len(_nearest(path, self._file.roots))
 
     def readers(self, path: str) -> Readers:
         """Return who may read `path`: the readers of the nearest root above it; nobody where there is none."""
-        above = [root for root in self._file.roots if within(path, root)]
-        return self._file.roots[max(above, key=len)] if above else ()
+        return self._file.roots.get(_nearest(path, self._file.roots), ())
 
     def _save(self) -> None:
         rough = self._path.with_name(self._path.name + ".new")
         rough.write_bytes(msgspec.json.format(msgspec.json.encode(self._file), indent=2))
         os.replace(rough, self._path)
+
+
+def _nearest(path: str, above: Iterable[str]) -> str:
+    """Return the longest of some paths that hold `path`; empty where none does."""
+    return max((each for each in above if within(path, each)), key=len, default="")

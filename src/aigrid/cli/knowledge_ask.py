@@ -1,0 +1,68 @@
+"""An answer from the documents on a terminal: its sentences as they come, what they rest on, and what it cost."""
+
+from typing import TYPE_CHECKING, Any
+
+from aigrid.cli.chat import price_line
+from aigrid.cli.client import Answer, Gateway, take
+from aigrid.cli.knowledge import excerpt, place
+from aigrid.cli.output import err, out
+from aigrid.core.clock import mono_ns
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def stream(gateway: Gateway, body: dict[str, Any], quiet: bool) -> tuple[Answer, dict[str, Any]]:
+    """Ask; return the answer with what it took and what the gateway says of it. Printed as it comes unless `quiet`."""
+    answer = Answer()
+    found: dict[str, Any] = {}
+    console, began = out(), mono_ns()
+    try:
+        for frame in gateway.stream("/v1/knowledge/ask", body):
+            piece = take(frame, answer, began)
+            if piece and not quiet:
+                console.print(piece, end="", markup=False)
+                console.file.flush()
+            said = frame.get("knowledge") or {}
+            if said.get("type") == "answer":
+                found = said
+    finally:
+        if answer.text and not quiet:
+            console.print()
+    return answer, found
+
+
+def as_dict(answer: Answer, found: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer as `--json` prints it."""
+    cost = found.get("aigrid", {})
+    return {
+        "text": answer.text,
+        "known": found.get("known"),
+        "confidence": found.get("confidence"),
+        "written": found.get("written"),
+        "citations": found.get("citations", []),
+        "nearest": found.get("nearest", []),
+        "model": answer.model,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "first_token_ns": answer.first_token_ns,
+        "duration_ns": answer.duration_ns,
+        "cost_nusd": answer.cost_nusd,
+        "energy_mj": answer.energy_mj,
+        "energy_source": answer.energy_source,
+        "records": cost.get("records", []),
+    }
+
+
+def show_sources(console: "Console", answer: Answer, found: dict[str, Any]) -> None:
+    """Print what the answer rests on, or what came nearest, and its price."""
+    cited = found.get("citations") or []
+    for each in cited:
+        console.print(f"[{each['number']}] {place(each)}", style="bold", markup=False)
+        console.print(f"    “{excerpt(each['quote'])}”", markup=False)
+    nearest = found.get("nearest") or []
+    if nearest and not cited:
+        console.print("Nearest to it:", style="dim")
+        for each in nearest:
+            console.print(f"    {place(each)}: “{excerpt(each['quote'], 160)}”", markup=False, style="dim")
+    err().print(price_line(answer), style="dim", markup=False)
