@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from typer.main import get_command
@@ -95,18 +94,15 @@ def test_a_password_in_the_ledgers_url_is_not_shown(aigrid, monkeypatch):
         assert "me:…@db" in result.out
 
 
-def test_help_comes_at_once_because_nothing_heavy_is_imported():
+def test_nothing_heavy_is_imported_for_the_help():
     code = "import sys; sys.argv = ['aigrid', '--help']\ntry:\n from aigrid.cli import main; main()\n"
     code += "except SystemExit: pass\n"
     code += "print('MODULES', *sorted({name.split('.')[0] for name in sys.modules}))"
-    began = time.monotonic()
     found = subprocess.check_output([sys.executable, "-c", code], text=True)
-    took = time.monotonic() - began
     modules = found.rpartition("MODULES ")[2].split()
     assert not {"openvino", "openvino_genai", "nicegui", "uvicorn", "asyncpg", "psycopg", "numpy", "rich"} & set(
         modules
     )
-    assert took < 10
 
 
 def test_the_command_is_installed_and_runs_as_a_module():

@@ -5,13 +5,14 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import time
 from urllib.parse import urlsplit
 
 import pytest
 
-from aigrid.cli.factory import running
+from aigrid.cli.factory import announce, claim, running, settings
 
 ECHO = ("--engine", "echo", "--no-console")
 
@@ -153,6 +154,37 @@ def test_children_die_with_a_killed_supervisor(up):
     again = up(*ECHO)
     assert again.url
     assert again.printed["key"] is None
+
+
+def test_a_killed_factory_does_not_run_even_if_another_process_has_its_id(state_in_a_temporary_folder):
+    addresses = state_in_a_temporary_folder / "factory.json"
+    with claim() as path:
+        assert path == addresses
+        assert running() is None
+        announce(addresses, "http://127.0.0.1:1", "", "sqlite")
+        assert running().pid == os.getpid()
+        kept = addresses.read_bytes()
+    addresses.write_bytes(kept)  # as a kill leaves it
+    assert running() is None
+    with claim():
+        assert running() is None, "what a killed factory announced is not taken for the one that starts"
+
+
+def test_commands_beside_a_factory_use_its_ledger_whatever_the_settings_say(aigrid, state_in_a_temporary_folder):
+    with claim() as addresses:
+        announce(addresses, "http://127.0.0.1:1", "", "postgresql://me:hunter2@127.0.0.1:1/books")
+        assert stat.S_IMODE(addresses.stat().st_mode) == 0o600
+        assert settings().ledger.url == "postgresql://me:hunter2@127.0.0.1:1/books"
+        made = aigrid("keys", "create", "--tenant", "lab")
+        assert made.code == 1
+        assert "hunter2" not in made.err
+    assert settings().ledger.url == "sqlite"
+    assert aigrid("keys", "list", "--json").json["keys"] == []
+
+
+def test_the_keys_that_a_start_makes_are_in_the_audit_log(up):
+    entries = get(up(*ECHO).url, "/admin/audit")[1]["entries"]
+    assert [(entry["act"], entry["actor"]) for entry in entries] == [("keys.create", "aigrid up")] * 2
 
 
 def test_a_second_factory_in_the_same_home_is_refused(up):

@@ -6,8 +6,9 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from aigrid.cli import factory
 from aigrid.cli.units import parse_usd, usd
-from aigrid.core.config import Config, load
+from aigrid.core.config import Config
 from aigrid.ledger.base import Ledger, Limits
 
 T = TypeVar("T")
@@ -74,11 +75,11 @@ async def books(config: Config) -> AsyncIterator[Ledger]:
 
 
 def with_books(work: Callable[[Ledger], Awaitable[T]]) -> T:
-    """Do one piece of work on the configured ledger."""
+    """Do one piece of work on the ledger of the factory that runs here, else on the configured one."""
     import asyncio
 
     async def run() -> T:
-        async with books(load()) as ledger:
+        async with books(factory.settings()) as ledger:
             return await work(ledger)
 
     return asyncio.run(run())

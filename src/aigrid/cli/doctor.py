@@ -7,7 +7,7 @@ import msgspec
 import typer
 
 from aigrid.cli.output import Json, emit
-from aigrid.core.config import Config, load
+from aigrid.core.config import Config
 from aigrid.core.errors import AigridError
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ def doctor(as_json: Json = False) -> None:
 
 def findings() -> "Iterator[Finding]":
     """Yield what each check finds; a check that breaks is itself a finding."""
-    from aigrid.cli import checks
+    from aigrid.cli import checks, factory
     from aigrid.cli.checks import Finding
 
     try:
-        config = load()
+        config = factory.settings()
         yield Finding("settings", "ok", "aigrid.toml and AIGRID_* variables are understood")
     except AigridError as error:
         yield Finding("settings", "fail", error.message, "correct it; `aigrid config show` prints what is in force")

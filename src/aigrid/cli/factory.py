@@ -3,27 +3,32 @@
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
 from aigrid.cli.client import Gateway
-from aigrid.core.config import home, load
+from aigrid.core.config import Config, home, load
 from aigrid.core.errors import ConfigError, Conflict
 from aigrid.ledger.base import Key, Ledger
 
 CLI_KEY_NAME = "aigrid command line"
 TENANT = "default"
 ACTOR = "aigrid up"
+_LOCK = "factory.lock"
+_LOCK_TRIES = 5
 
 
 class Running(msgspec.Struct):
-    """A factory that runs: its process and addresses (`console` is empty without one)."""
+    """A factory that runs: its process, its addresses (`console` is empty without one) and where its ledger is."""
 
     pid: int
     api: str
     console: str = ""
+    ledger: str = ""
 
 
 def writable_home() -> Path:
@@ -37,40 +42,61 @@ def writable_home() -> Path:
 @contextlib.contextmanager
 def claim() -> Iterator[Path]:
     """Hold AIGRID_HOME for this process and yield its file of addresses; raises `Conflict` where another has it."""
-    path = writable_home() / "factory.lock"
+    path = writable_home() / _LOCK
     try:
-        lock = open(path, "a+b")  # noqa: SIM115 - closed below
+        lock = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}; set AIGRID_HOME to a folder you can write") from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(lock):
             there = running()
             where = f" (process {there.pid}, {there.api})" if there else ""
             raise Conflict(
                 f"a factory already runs in {path.parent}{where}; stop it, or set AIGRID_HOME to another folder"
-            ) from None
+            )
         addresses = path.with_name("factory.json")
+        addresses.unlink(missing_ok=True)  # of a factory that was killed
         try:
             yield addresses
         finally:
             addresses.unlink(missing_ok=True)
 
 
+def _lock(lock: IO[bytes]) -> bool:
+    """Take the lock, at once or within the moment that `running` looks at it."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.02)
+    return False
+
+
 def running() -> Running | None:
-    """Return the factory that runs in AIGRID_HOME, or None."""
+    """Return the factory that runs in AIGRID_HOME, or None: one that was killed has let go of its lock."""
     try:
         found = msgspec.json.decode((home() / "factory.json").read_bytes(), type=Running)
-        os.kill(found.pid, 0)
+        with (home() / _LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return found
     except (OSError, msgspec.DecodeError):
-        return None
-    return found
+        pass
+    return None
 
 
-def announce(addresses: Path, api: str, console: str) -> None:
-    """Write where this process's factory can be reached."""
-    addresses.write_bytes(msgspec.json.encode(Running(os.getpid(), api, console)))
+def settings() -> Config:
+    """Return the settings, with the ledger of the factory that runs in AIGRID_HOME where one does."""
+    config = load()
+    if (there := running()) and there.ledger:
+        config.ledger.url = there.ledger
+    return config
+
+
+def announce(addresses: Path, api: str, console: str, ledger: str) -> None:
+    """Write where this process's factory can be reached, for its owner alone: the ledger's URL may hold a password."""
+    _write_private(addresses, msgspec.json.encode(Running(os.getpid(), api, console, ledger)))
 
 
 def http_url(host: str, port: int) -> str:
@@ -97,11 +123,12 @@ def saved_key() -> str:
         return ""
 
 
-def _save_key(secret: str) -> None:
-    path = home() / "cli.key"
-    path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secret + "\n")
+def _write_private(path: Path, data: bytes) -> None:
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+    new.replace(path)
 
 
 async def ensure_key(ledger: Ledger) -> str:
@@ -110,7 +137,7 @@ async def ensure_key(ledger: Ledger) -> str:
     if secret and await ledger.lookup(secret):
         return secret
     _, secret = await ledger.create_key(TENANT, name=CLI_KEY_NAME, actor=ACTOR)
-    _save_key(secret)
+    _write_private(home() / "cli.key", f"{secret}\n".encode())
     return secret
 
 

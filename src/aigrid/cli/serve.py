@@ -65,7 +65,7 @@ async def serve(config: Config, addresses: Path, ask: str, docs: list[str], as_j
         async with books(config) as ledger:
             key = await factory.first_key(ledger)
             secret = await factory.ensure_key(ledger)
-        factory.announce(addresses, url, console)
+        factory.announce(addresses, url, console, config.ledger.url)
         log.open()
         added = await _aigrid(["knowledge", "add", *docs], config, secret, as_json) if docs else None
         answer = await _ask(ask, url, bool(docs), config, secret, as_json) if ask else None
