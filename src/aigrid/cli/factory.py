@@ -44,7 +44,7 @@ def claim() -> Iterator[Path]:
     """Hold AIGRID_HOME for this process and yield its file of addresses; raises `Conflict` where another has it."""
     path = writable_home() / _LOCK
     try:
-        lock = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+        lock = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")  # noqa: SIM115 - closed below
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}; set AIGRID_HOME to a folder you can write") from None
     with lock:
