@@ -43,7 +43,7 @@ async def test_text_usage_and_raw_bytes_come_through(echo: str, stream: bool):
     assert sum(d.tokens for c in chunks for d in c.deltas) == 8
     usage = chunks[-1].usage
     assert (usage.prompt_tokens, usage.completion_tokens, usage.source) == (2, 8, "upstream")
-    raw = b"".join(c.raw for c in chunks)
+    raw = b"".join(c.raw or b"" for c in chunks)
     assert b"[DONE]" not in raw
     assert raw.count(b'"usage"') == (0 if stream else 1)
 
@@ -94,7 +94,6 @@ async def test_an_error_frame_is_an_error(raw_server):
     ("status", "error"),
     [
         (400, BadRequest),
-        (401, UpstreamError),
         (404, NotFound),
         (429, RateLimited),
         (500, UpstreamError),
@@ -104,6 +103,65 @@ async def test_an_error_frame_is_an_error(raw_server):
 async def test_statuses_mean_what_they_say(echo: str, status: int, error: type):
     with pytest.raises(error, match="failed as asked"):
         await run(echo, ask(f"x [echo fail={status}]"))
+
+
+async def test_an_upstreams_words_about_our_key_are_not_passed_on(raw_server):
+    said = b'{"error":{"message":"Incorrect API key provided: sk-secret"}}'
+    url = await raw_server(b"HTTP/1.1 401 No\r\ncontent-length: %d\r\n\r\n" % len(said) + said)
+    with pytest.raises(UpstreamError, match="refuses our key") as refused:
+        await run(url, ask("x"))
+    assert "secret" not in refused.value.message
+
+
+async def test_a_stream_that_does_not_know_our_limit_ends_where_the_hold_ends(raw_server):
+    frame = b'data: {"choices":[{"index":0,"delta":{"content":"more "}}]}\n\n'
+    url = await raw_server(SSE, frame * 500, close=False)
+    chunks = await run(url, ask("x", 3))
+    assert sum(d.tokens for c in chunks for d in c.deltas) == 3
+    assert "".join(d.text for c in chunks for d in c.deltas) == "more " * 3
+    assert chunks[-1].deltas[0].finish_reason == "length"
+    assert chunks[-1].usage.completion_tokens == 3
+
+
+async def test_a_whole_answer_far_beyond_the_limit_is_refused(raw_server):
+    said = b'{"choices":[{"index":0,"message":{"content":"' + b"more " * 500 + b'"}}]}'
+    url = await raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(said) + said)
+    with pytest.raises(UpstreamError, match="limit_field"):
+        await run(url, ask("x", 3, stream=False))
+
+
+async def test_other_names_for_more_tokens_are_not_passed_on(echo: str):
+    request = ask("a b", 4, stream=False)
+    request.body = {**request.body, "n_predict": 4000, "max_completion_tokens": 4000}
+    assert (await run(echo, request))[0].usage.completion_tokens == 4
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'data: {"choices":[{"index":0,"delta":{"content":"\xff\xfe"}}]}\n\n',
+        b'data: {"choices":[{"index":7,"delta":{"content":"a"}}]}\n\n',
+        b"data: [1,2]\n\n",
+        b"data: " + b"x" * (5 << 20),
+    ],
+)
+async def test_what_no_upstream_should_send_is_its_failure_and_not_ours(raw_server, frame: bytes):
+    with pytest.raises(UpstreamError):
+        await run(await raw_server(SSE, frame), ask("x"))
+
+
+async def test_negative_figures_are_none(raw_server):
+    frame = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":1,"completion_tokens":1'
+    frame += b',"prompt_tokens_details":{"cached_tokens":-3}}}\n\ndata: [DONE]\n\n'
+    chunks = await run(await raw_server(SSE, frame), ask("x"))
+    assert chunks[-1].usage.cached_tokens == 0
+
+
+async def test_hidden_reasoning_is_believed_as_far_as_it_was_asked_for(raw_server):
+    frame = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":1,"completion_tokens":31'
+    frame += b',"completion_tokens_details":{"reasoning_tokens":30}}}\n\ndata: [DONE]\n\n'
+    chunks = await run(await raw_server(SSE, frame), ask("x", 100))
+    assert (chunks[-1].usage.completion_tokens, chunks[-1].usage.source) == (31, "upstream")
 
 
 async def test_closing_the_iterator_closes_the_connection(echo: str):

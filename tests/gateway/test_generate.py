@@ -2,9 +2,11 @@ import asyncio
 
 import pytest
 
+from aigrid.core.config import UpstreamConfig
 from aigrid.core.errors import EngineDied, UpstreamError
 from aigrid.engines.base import Chunk, Delta, Usage
 from aigrid.engines.echo import EchoEngine
+from aigrid.engines.openai import OpenAIEngine
 from aigrid.ledger.base import Limits
 
 
@@ -229,3 +231,23 @@ async def test_embeddings_are_settled(door):
         assert record.tier == "overnight"
         assert b'aigrid_requests_total{outcome="finished"} 1' in (await here.ask("GET", "/metrics"))[2]
         assert (record.prompt_tokens, record.completion_tokens, record.revenue_nusd) == (3, 0, 150)
+
+
+async def test_a_gateway_that_is_its_own_upstream_notices(door):
+    async with door([EchoEngine()]) as here:
+        loop = OpenAIEngine(UpstreamConfig("loop", here.url, models=["round"]))
+        loop._client._head += f"authorization: Bearer {here.secret}\r\n"
+        here.gateway.router.engines.append(loop)
+        body = {"model": "round", "messages": [{"role": "user", "content": "a"}], "max_tokens": 3}
+        status, _, answer = await here.ask("POST", "/v1/chat/completions", body)
+        assert status == 508
+        assert "passed 4 gateways" in answer["error"]["message"]
+        assert len(await here.records()) <= 4
+        await loop.stop()
+
+
+async def test_a_body_of_nothing_but_brackets_is_refused_before_it_takes_memory(door):
+    async with door([EchoEngine()]) as here:
+        body = b'{"model":"echo","messages":[{"role":"user","content":"a"}],"x":[' + b"{}," * 300_000 + b"{}]}"
+        status, _, answer = await here.ask("POST", "/v1/chat/completions", body)
+        assert (status, answer["error"]["code"]) == (400, "invalid_json")

@@ -110,6 +110,9 @@ class UpstreamConfig(_Section):
     connect_timeout_s: Annotated[float, _d("longest wait for a connection"), Meta(gt=0)] = 5.0
     timeout_s: Annotated[float, _d("longest silence before the next byte"), Meta(gt=0)] = 120.0
     retries: Annotated[int, _d("extra tries before the first byte, over all upstreams of the model"), Meta(ge=0)] = 2
+    limit_field: Annotated[
+        Literal["max_tokens", "max_completion_tokens"], _d("the field in which it takes the limit of an answer")
+    ] = "max_tokens"
     prompt_usd_per_mtok: Annotated[float, _d("what it charges us per million prompt tokens"), Meta(ge=0)] = 0.0
     completion_usd_per_mtok: Annotated[float, _d("what it charges us per million completion tokens"), Meta(ge=0)] = 0.0
 

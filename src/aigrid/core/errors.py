@@ -128,6 +128,13 @@ class UpstreamTimeout(UpstreamError):
     default_code = "upstream_timeout"
 
 
+class LoopDetected(AigridError):
+    """The request has passed too many gateways: some of them name each other as upstreams."""
+
+    status = 508
+    default_code = "loop_detected"
+
+
 class Unavailable(AigridError):
     """A part of the factory is down or starting; try again soon."""
 

@@ -110,7 +110,8 @@ class GenerateRequest(msgspec.Struct):
 
     `messages` are OpenAI chat messages (chat) or `prompt` is a text or token ids (completion). `max_tokens` is
     always set: the gateway holds money for that many per choice and the engine must not make more.
-    `body` is the client's own JSON object in the shape of `wire`, for engines that forward it.
+    `body` is the client's own JSON object in the shape of `wire`, for engines that forward it. `hops` counts the
+    gateways that it has passed, so that gateways which name each other do not send it around for ever.
     """
 
     id: str
@@ -128,6 +129,7 @@ class GenerateRequest(msgspec.Struct):
     include_usage: bool = False
     wire: Wire = "chat"
     body: dict[str, Any] = {}
+    hops: int = 0
 
 
 class EmbedRequest(msgspec.Struct):
@@ -137,6 +139,7 @@ class EmbedRequest(msgspec.Struct):
     model: str
     inputs: list[str] | list[list[int]]
     dimensions: int | None = None
+    hops: int = 0
 
 
 class Embeddings(msgspec.Struct):
@@ -240,12 +243,15 @@ class Engine(Protocol):
 def byte_bound(request: GenerateRequest) -> int:
     """Return an upper bound on prompt tokens for byte-level tokenizers: a token is at least one byte.
 
-    Chat templates add role names and markers: 32 tokens per message and 64 per request cover the common ones.
+    Chat templates add role names and markers: 32 tokens per message and 64 per request cover the common ones; an
+    image or sound by reference may take up to 4,096.
     """
     if isinstance(request.prompt, list):
         return len(request.prompt) + 1
     if request.prompt is not None:
         return len(request.prompt.encode()) + 1
     messages = request.messages or []
+    parts = [part for message in messages if isinstance(message.get("content"), list) for part in message["content"]]
+    media = sum(part.get("type") not in ("text", "refusal") for part in parts if isinstance(part, dict))
     size = len(msgspec.json.encode(messages)) + (len(msgspec.json.encode(request.tools)) if request.tools else 0)
-    return size + 32 * len(messages) + 64
+    return size + 32 * len(messages) + 4096 * media + 64

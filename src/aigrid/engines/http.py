@@ -16,6 +16,7 @@ import httptools
 from aigrid.core.errors import ConfigError, UpstreamError, UpstreamTimeout
 
 HIGH_WATER = 1 << 20
+LARGEST_BODY = 64 << 20
 
 
 class Connection(asyncio.Protocol):
@@ -155,10 +156,14 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
         return data
 
-    async def read_all(self, silence: float) -> bytes:
-        """Return the rest of the body."""
+    async def read_all(self, silence: float, limit: int = LARGEST_BODY) -> bytes:
+        """Return the rest of the body; raises `UpstreamError` beyond `limit` bytes."""
         parts = []
+        size = 0
         while data := await self.read(silence):
+            size += len(data)
+            if size > limit:
+                raise UpstreamError(f"upstream {self._name} sent more than {limit:,} bytes, which is all we take")
             parts.append(data)
         return b"".join(parts)
 
@@ -225,17 +230,15 @@ class HttpClient:
             ) from None
         return connection
 
-    async def request(
-        self, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
-    ) -> Exchange:
-        """Send a request and return when the response's headers are in.
+    async def request(self, method: str, path: str, body: bytes = b"", headers: str = "") -> Exchange:
+        """Send a request and return when the response's headers are in; `headers` are further lines, each with CRLF.
 
         A kept connection that the server closed before its first byte is replaced by a new one, once.
         """
         head = f"{method} {self._path}{path} HTTP/1.1\r\n{self._head}content-length: {len(body)}\r\n"
         if body:
-            head += f"content-type: {content_type}\r\n"
-        data = head.encode("latin-1") + b"\r\n" + body
+            head += "content-type: application/json\r\n"
+        data = (head + headers).encode("latin-1") + b"\r\n" + body
         connection = None
         while self._idle and connection is None:
             kept = self._idle.pop()

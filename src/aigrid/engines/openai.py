@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from aigrid.core.config import UpstreamConfig
-from aigrid.core.errors import AigridError, BadRequest, NotFound, RateLimited, Unavailable, UpstreamError
+from aigrid.core.errors import AigridError, BadRequest, LoopDetected, NotFound, RateLimited, Unavailable, UpstreamError
 from aigrid.engines.base import (
     Chunk,
     Delta,
@@ -32,6 +32,14 @@ from aigrid.engines.openai_wire import EmbedAnswer, Frame, SaidUsage, Tally, del
 
 _decode_frame = msgspec.json.Decoder(Frame).decode
 _encode = msgspec.json.encode
+_LARGEST_FRAME = 4 << 20
+_LARGEST_ERROR = 64 << 10
+
+_OURS = {
+    "max_tokens", "max_completion_tokens", "service_tier", "stream", "stream_options",
+    "n_predict", "num_predict", "max_new_tokens", "max_length", "min_tokens", "best_of", "use_beam_search",
+}  # fmt: skip
+"""Fields that are not passed on as they came: our own, and other servers' names for more tokens than are held for."""
 
 
 class OpenAIEngine:
@@ -105,13 +113,13 @@ class OpenAIEngine:
         body: dict[str, Any] = {"model": request.model, "input": request.inputs}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
-        async with await self._client.request("POST", "/embeddings", _encode(body)) as connection:
+        async with await self._client.request("POST", "/embeddings", _encode(body), _hops(request.hops)) as connection:
             data = await connection.read_all(self._client.timeout)
             if connection.status != 200:
                 raise _refusal(self.name, connection, data)
         try:
             answer = msgspec.json.decode(data, type=EmbedAnswer)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UpstreamError(f"upstream {self.name} sent embeddings that cannot be read: {error}") from None
         ours = sum(estimate_tokens(item) if isinstance(item, str) else len(item) for item in request.inputs)
         said = answer.usage.prompt_tokens if answer.usage else None
@@ -121,23 +129,26 @@ class OpenAIEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         """Forward the request; raises before the first chunk what the upstream refused or failed at."""
-        body = dict(request.body)
+        body = {name: value for name, value in request.body.items() if name not in _OURS}
         body["model"] = request.model
-        newer = "max_completion_tokens" in body
-        body["max_completion_tokens" if newer else "max_tokens"] = request.max_tokens
+        body[self.config.limit_field] = request.max_tokens
+        if request.tools:
+            body["tools"] = request.tools
         if request.stream:
             body["stream"] = True
-            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        body.pop("service_tier", None)
+            body["stream_options"] = {**(request.body.get("stream_options") or {}), "include_usage": True}
         path = "/chat/completions" if request.messages is not None else "/completions"
         tally = Tally(request)
         self._running += 1
         try:
-            async with await self._client.request("POST", path, _encode(body)) as connection:
+            async with await self._client.request("POST", path, _encode(body), _hops(request.hops)) as connection:
                 if connection.status != 200:
-                    raise _refusal(self.name, connection, await connection.read_all(self._client.timeout))
+                    raise _refusal(
+                        self.name, connection, await connection.read_all(self._client.timeout, _LARGEST_ERROR)
+                    )
                 self._state = "ready"
                 if request.stream:
+                    yield Chunk(usage=Usage(tally.prompt))  # the upstream works on the prompt from now on
                     async for chunk in self._frames(connection, tally):
                         self._made.add(len(chunk.deltas))
                         yield chunk
@@ -149,12 +160,16 @@ class OpenAIEngine:
             self._running -= 1
 
     def _whole(self, data: bytes, tally: Tally) -> Chunk:
-        frame = self._parse(data)
+        frame = self._parse(data, tally.choices)
         deltas = []
         for choice in frame.choices:
             delta = delta_of(choice)
             tally.add(delta)
             deltas.append(delta)
+        if tally.overdone:
+            raise UpstreamError(
+                f"upstream {self.name} made more tokens than max_tokens; see `limit_field` of upstreams"
+            )
         usage = tally.usage(frame.usage)
         if usage.source == "upstream" and deltas:
             for delta in deltas:
@@ -165,21 +180,21 @@ class OpenAIEngine:
     async def _frames(self, connection: Connection, tally: Tally) -> AsyncGenerator[Chunk, None]:
         rest = b""
         said: SaidUsage | None = None
-        first = True
         while True:
             data = await connection.read(self._client.timeout)
             if not data:
-                if rest.strip():
-                    raise UpstreamError(f"upstream {self.name} ended its stream inside a frame")
-                raise UpstreamError(f"upstream {self.name} ended its stream without [DONE]")
+                where = "inside a frame" if rest.strip() else "without [DONE]"
+                raise UpstreamError(f"upstream {self.name} ended its stream {where}")
             data = rest + data if rest else data
             if b"\r" in data:
                 data = data.replace(b"\r\n", b"\n")
             frames = data.split(b"\n\n")
             rest = frames.pop()
+            if len(rest) > _LARGEST_FRAME:
+                raise UpstreamError(f"upstream {self.name} sent a frame of more than {_LARGEST_FRAME:,} bytes")
             deltas: list[Delta] = []
             keep: list[bytes] = []
-            done = False
+            done = over = False
             for text in frames:
                 payload = payload_of(text)
                 if payload is None:
@@ -187,31 +202,38 @@ class OpenAIEngine:
                 if payload == b"[DONE]":
                     done = True
                     break
-                frame = self._parse(payload)
+                frame = self._parse(payload, tally.choices)
                 said = frame.usage or said
-                for choice in frame.choices:
-                    delta = delta_of(choice)
+                found = [delta_of(choice) for choice in frame.choices]
+                if tally.full and any(delta.text or delta.reasoning or delta.tool_calls for delta in found):
+                    over = True
+                    break
+                for delta in found:
                     tally.add(delta)
-                    deltas.append(delta)
-                if frame.choices:
+                deltas += found
+                if found:
                     keep.append(text)
             if keep or done:
-                usage = tally.usage(said) if done else Usage(tally.prompt, tally.tokens) if first else None
-                first = False
                 keep.append(b"")
-                yield Chunk(deltas, usage, raw=b"\n\n".join(keep))
+                yield Chunk(deltas, tally.usage(said) if done else None, raw=b"\n\n".join(keep))
+            if over:  # it does not know our limit: end the answer where the hold ends
+                ends = [Delta(index, finish_reason="length") for index in range(tally.choices)]
+                yield Chunk(ends, tally.usage(None))
+                return
             if done:
                 await connection.read_all(self._client.timeout)
                 return
 
-    def _parse(self, data: bytes) -> Frame:
+    def _parse(self, data: bytes, choices: int) -> Frame:
         try:
             frame = _decode_frame(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UpstreamError(f"upstream {self.name} sent what cannot be read: {error}") from None
         if frame.error is not None:
             message = frame.error.get("message") if isinstance(frame.error, dict) else frame.error
             raise UpstreamError(f"upstream {self.name} failed: {message}")
+        if any(not 0 <= choice.index < choices for choice in frame.choices):
+            raise UpstreamError(f"upstream {self.name} sent a choice that nobody asked for")
         return frame
 
 
@@ -221,10 +243,12 @@ def _refusal(name: str, connection: Connection, data: bytes) -> AigridError:
         said = msgspec.json.decode(data)
         said = said.get("error", said) if isinstance(said, dict) else said
         detail = said if isinstance(said, dict) else {"message": str(said)}
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         detail = {"message": data[:200].decode("utf-8", "replace")}
     message = f"upstream {name}: {detail.get('message') or 'no reason given'}"
     status = connection.status
+    if status in (401, 403):  # its own words may hold our key
+        return UpstreamError(f"upstream {name} refuses our key (HTTP {status}); see `key_env` of upstreams")
     if status in (400, 413, 422):
         param, code = detail.get("param"), detail.get("code")
         return BadRequest(
@@ -234,7 +258,17 @@ def _refusal(name: str, connection: Connection, data: bytes) -> AigridError:
         return NotFound(message, code="model_not_found")
     if status == 429:
         after = connection.headers.get("retry-after", "1")
-        return RateLimited(message, code="upstream_rate_limited", retry_after=float(after) if after.isdigit() else 1.0)
+        return RateLimited(
+            message,
+            code="upstream_rate_limited",
+            retry_after=float(after) if after.isascii() and after.isdigit() else 1.0,
+        )
+    if status == LoopDetected.status:
+        return LoopDetected(message)
     if status == 503:
         return Unavailable(message, code="upstream_unavailable", retry_after=1.0)
     return UpstreamError(f"{message} (HTTP {status})")
+
+
+def _hops(hops: int) -> str:
+    return f"x-aigrid-hops: {hops + 1}\r\n"

@@ -86,6 +86,7 @@ class Tally:
 
     def __init__(self, request: GenerateRequest) -> None:
         self._request = request
+        self.choices = request.n
         self._asked = request.max_tokens * request.n
         self._streamed = request.stream
         self._most = 8
@@ -96,7 +97,19 @@ class Tally:
         """The prompt's tokens, estimated."""
         request = self._request
         texts = list(text_of(request.messages)) if request.messages else [request.prompt or ""]
+        if request.tools:
+            texts.append(msgspec.json.encode(request.tools).decode())
         return sum(estimate_tokens(text) if isinstance(text, str) else len(text) for text in texts)
+
+    @property
+    def full(self) -> bool:
+        """Whether everything that was asked for has been counted."""
+        return self.tokens >= self._asked
+
+    @property
+    def overdone(self) -> bool:
+        """Whether there is clearly more than was asked for, as far as an estimate can tell."""
+        return self.tokens > self._asked + self._asked // 4 + 16
 
     def add(self, delta: Delta) -> None:
         """Count a delta: one token for a streamed piece (OpenAI servers send token by token), else an estimate."""
@@ -114,15 +127,16 @@ class Tally:
         """Return the usage to settle on: the upstream's where plausible, else ours.
 
         Plausible: the prompt has between 1 and its bytes' number of tokens; the completion has at least one token
-        per piece that we saw, no more than was asked for, and no more than one per two letters or other byte.
+        per piece that we saw, no more than was asked for, and no more than one per two letters or other byte beside
+        what it says was reasoning (which may be hidden).
         """
         if said is not None and said.prompt_tokens is not None and said.completion_tokens is not None:
             prompt, completion = said.prompt_tokens, said.completion_tokens
+            cached = max(0, (said.prompt_tokens_details or _Details()).cached_tokens or 0)
+            reasoning = max(0, (said.completion_tokens_details or _Details()).reasoning_tokens or 0)
             least = self.tokens if self._streamed else min(1, self.tokens)
-            most = max(least, min(self._asked, self._most))
+            most = max(least, min(self._asked, self._most + reasoning))
             if 0 < prompt <= byte_bound(self._request) and least <= completion <= most:
-                cached = (said.prompt_tokens_details or _Details()).cached_tokens or 0
-                reasoning = (said.completion_tokens_details or _Details()).reasoning_tokens or 0
                 return Usage(prompt, completion, min(reasoning, completion), min(cached, prompt), "upstream")
         return Usage(self.prompt, self.tokens, source="counted" if self._streamed else "estimated")
 

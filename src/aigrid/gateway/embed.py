@@ -21,6 +21,7 @@ async def embed(gateway: "Gateway", request: Request) -> Response:
     begin = mono_ns()
     key = await authenticate(request, gateway.ledger)
     parsed = embeddings.parse(await request.json(gateway.max_body), new_id("req_"))
+    parsed.request.hops = request.hops
     route = gateway.router.route(parsed.request.model)
     engines = [
         engine for engine in route.engines if any(m.embeddings for m in engine.models() if m.id == route.model.id)

@@ -53,6 +53,7 @@ class Answer:
         gateway = self.gateway
         key = await authenticate(self.request, gateway.ledger)
         self.parsed = self.wire.parse(await self.request.json(gateway.max_body), self.id)
+        self.parsed.generate.hops = self.request.hops
         self.route = gateway.router.route(self.parsed.generate.model)
         await gateway.gate.enter()
         try:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from aigrid.core.errors import AigridError, BadRequest, MethodNotAllowed, TooLarge
+from aigrid.core.errors import AigridError, BadRequest, LoopDetected, MethodNotAllowed, TooLarge
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -14,9 +14,11 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
+MOST_HOPS = 4
 SSE = (b"content-type", b"text/event-stream; charset=utf-8")
 
 MAX_DEPTH = 128
+MAX_CONTAINERS = 200_000
 """How deep a request body may nest."""
 
 _encode = msgspec.json.encode
@@ -63,6 +65,15 @@ class Request:
         client = self.scope.get("client")
         return client[0] if client else ""
 
+    @property
+    def hops(self) -> int:
+        """Gateways that the request has passed; raises `LoopDetected` when they are too many."""
+        value = self.headers.get(b"x-aigrid-hops", b"0")
+        hops = int(value) if value.isdigit() and len(value) < 4 else 0
+        if hops >= MOST_HOPS:
+            raise LoopDetected(f"this request has passed {hops} gateways; one of them is its own upstream")
+        return hops
+
     async def body(self, limit: int) -> bytes:
         """Return the whole body; raises `TooLarge` beyond `limit` bytes and `ClientGone`."""
         if self._body is not None:
@@ -98,6 +109,9 @@ class Request:
 
 def decode_object(body: bytes) -> dict[str, Any]:
     """Parse a JSON object; raises `BadRequest` that says what is wrong and where."""
+    containers = body.count(b"[") + body.count(b"{")
+    if containers > MAX_CONTAINERS:  # each would take some hundred bytes of memory
+        raise BadRequest(f"the request body has more than {MAX_CONTAINERS:,} brackets", code="invalid_json")
     try:
         value = _decode.decode(body)
     except msgspec.ValidationError as error:
@@ -106,7 +120,7 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise BadRequest("the request body must be a JSON object") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the request body is not valid JSON: {error}", code="invalid_json") from None
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+    if containers > MAX_DEPTH:
         _refuse_deep(value)
     try:
         _pack(value)
