@@ -26,6 +26,7 @@ _FAILURES = {
     500: "A defect of the gateway.",
     502: "The engine failed.",
     503: "The engine or the ledger is down or starting.",
+    508: "Gateways name each other as upstreams.",
     504: "The engine did not answer in time.",
 }
 _TEXT = {"type": "string", "minLength": 1}
