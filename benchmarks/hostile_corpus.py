@@ -4,15 +4,17 @@ Each bad file comes with what a report should say of it: one of the words is in 
 (`AWKWARD`) may be read or refused, but must neither hang nor leak.
 """
 
+import base64
 import gzip
-import io
 import os
 import random
 import socket
 import sqlite3
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.make_files import (
     archive,
@@ -31,8 +33,16 @@ from benchmarks.make_files import (
 SECRET = "canary-7f3a91c2-outside-the-folder"
 """Stands in a file outside the folder, which hostile files try to pull in."""
 
-Make = Callable[[Path, Path], None]
-"""Makes a file at the first path; the second is the secret outside."""
+
+class Outside(NamedTuple):
+    """What hostile files reach for: a file with the secret, and the address of a server that waits for a call."""
+
+    secret: Path
+    url: str
+
+
+Make = Callable[[Path, Outside], None]
+"""Makes a file at a path."""
 
 _LAUGHS = (
     '<!DOCTYPE x [<!ENTITY a "lolololololololol">'
@@ -45,14 +55,19 @@ _SHEET = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 
 
 def data(content: bytes | str) -> Make:
-    def make(path: Path, secret: Path) -> None:
-        path.write_bytes(content.encode() if isinstance(content, str) else content.replace(b"@SECRET@", b""))
+    def make(path: Path, outside: Outside) -> None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
 
     return make
 
 
-def _with_secret(template: str, wrap: Callable[[str], bytes] = str.encode) -> Make:
-    return lambda path, secret: path.write_bytes(wrap(template.replace("@SECRET@", str(secret))))
+def _reaching(template: str, wrap: Callable[[str], bytes] = str.encode) -> Make:
+    """Return a maker that puts what is outside where the template says `@SECRET@` and `@URL@`."""
+
+    def make(path: Path, outside: Outside) -> None:
+        path.write_bytes(wrap(template.replace("@SECRET@", str(outside.secret)).replace("@URL@", outside.url)))
+
+    return make
 
 
 def _entity(body: str) -> str:
@@ -78,17 +93,17 @@ def _workbook(shared: str) -> bytes:
     )
 
 
-def _tar(path: Path, secret: Path) -> None:
+def _tar(path: Path, outside: Outside) -> None:
     with tarfile.open(path, "w") as out:
-        out.add(secret, "../../secret.txt")
+        out.add(outside.secret, "../../secret.txt")
 
 
-def _sqlite(path: Path, secret: Path) -> None:
+def _sqlite(path: Path, outside: Outside) -> None:
     with sqlite3.connect(path) as database:
         database.execute("create table t (x)")
 
 
-def _socket(path: Path, secret: Path) -> None:
+def _socket(path: Path, outside: Outside) -> None:
     here = os.getcwd()
     os.chdir(path.parent)  # the name of a socket may have 107 bytes
     try:
@@ -115,8 +130,6 @@ def _pdf_page(content: bytes, kids: bytes = b"[3 0 R]", count: int = 1) -> bytes
 
 
 def _flate_bomb() -> bytes:
-    import zlib
-
     once = zlib.compress(zeros(400), 9)
     return stream(zlib.compress(once, 9), b"/Filter [/FlateDecode /FlateDecode]")
 
@@ -163,13 +176,13 @@ BAD: dict[str, tuple[Make, tuple[str, ...]]] = {
     "many-entries.docx": (data(_many_entries()), ("bomb",)),
     "laughs.docx": (data(archive(document(paragraph("&j;"), _LAUGHS))), ("entities",)),
     "laughs.xlsx": (data(_workbook(f"{_TYPES}{_LAUGHS}<sst {_SHEET}><si><t>&j;</t></si></sst>")), ("entities",)),
-    "xxe.docx": (_with_secret(_entity(""), _word), ("entities",)),
+    "xxe.docx": (_reaching(_entity(""), _word), ("entities",)),
     "xxe.xlsx": (
-        _with_secret(_entity(f"<sst {_SHEET}><si><t>&e;</t></si></sst>"), _workbook),
+        _reaching(_entity(f"<sst {_SHEET}><si><t>&e;</t></si></sst>"), _workbook),
         ("entities",),
     ),
     "xxe.pptx": (
-        _with_secret(
+        _reaching(
             _entity("<p>&e;</p>"),
             lambda text: archive({"[Content_Types].xml": "<Types/>", "ppt/presentation.xml": text}),
         ),
@@ -190,9 +203,13 @@ BAD: dict[str, tuple[Make, tuple[str, ...]]] = {
         data(f'{_TYPES}<!DOCTYPE x [<!ENTITY a "{"y" * 60_000}">]><x>{"&a;" * 60_000}</x>'),
         ("entities", "XML"),
     ),
-    "xxe.xml": (_with_secret(_TYPES + _entity("<x>&e;</x>")), ("entities", "XML")),
+    "xxe.xml": (_reaching(_TYPES + _entity("<x>&e;</x>")), ("entities", "XML")),
+    "external-dtd.xml": (
+        _reaching(_TYPES + '<!DOCTYPE x SYSTEM "@URL@x.dtd" [<!ENTITY e SYSTEM "@URL@e">]><x>&e;</x>'),
+        ("entities", "XML"),
+    ),
     "parameter-entity.xml": (
-        _with_secret(_TYPES + '<!DOCTYPE x [<!ENTITY % p SYSTEM "file://@SECRET@"> %p;]><x>read</x>'),
+        _reaching(_TYPES + '<!DOCTYPE x [<!ENTITY % p SYSTEM "file://@SECRET@"> %p;]><x>read</x>'),
         ("entities", "XML"),
     ),
     "deep.xml": (data(_TYPES + "<a>" * 500_000), ("XML", "deep")),
@@ -218,7 +235,7 @@ BAD: dict[str, tuple[Make, tuple[str, ...]]] = {
     "loop-a.md": (lambda path, _: path.symlink_to("loop-b.md"), ("circle",)),
     "loop-b.md": (lambda path, _: path.symlink_to("loop-a.md"), ("circle",)),
     "dangling.md": (lambda path, _: path.symlink_to("nowhere.md"), ("not there",)),
-    "link-outside.txt": (lambda path, secret: path.symlink_to(secret), ("out of the folder",)),
+    "link-outside.txt": (lambda path, outside: path.symlink_to(outside.secret), ("out of the folder",)),
 }
 
 
@@ -236,9 +253,9 @@ def _nested_mail(depth: int) -> str:
 
 AWKWARD: dict[str, Make] = {
     "deep.html": data("<!doctype html><body>" + "<div>" * 100_000 + "down here" + "</div>" * 100_000),
-    "reach-out.html": _with_secret(
+    "reach-out.html": _reaching(
         "<!doctype html><html><body><p>Look:</p><iframe src='file://@SECRET@'></iframe><object data='file://@SECRET@'>"
-        "</object><img src='http://127.0.0.1:9/x'><script>fetch('file://@SECRET@')</script></body></html>"
+        "</object><img src='@URL@'><script>fetch('file://@SECRET@')</script></body></html>"
     ),
     "attributes.html": data("<html><p " + " ".join(f"a{n}=x" for n in range(200_000)) + ">many</p>"),
     "tables.html": data("<html><body>" + "<table><tr><td>" * 5_000 + "cell"),
@@ -262,9 +279,7 @@ AWKWARD: dict[str, Make] = {
         "From: a@b.example\nTo: c@d.example\nSubject: see attached\nMIME-Version: 1.0\n"
         'Content-Type: multipart/mixed; boundary="q"\n\n--q\nContent-Type: text/plain\n\nHello\n--q\n'
         'Content-Type: application/gzip; name="x.gz"\nContent-Disposition: attachment; filename="x.gz"\n'
-        "Content-Transfer-Encoding: base64\n\n"
-        + __import__("base64").encodebytes(gzip.compress(zeros(200))).decode()
-        + "\n--q--\n"
+        "Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(gzip.compress(zeros(200))).decode() + "\n--q--\n"
     ),
     "bad-encoding.eml": data(
         b"From: =?x-unknown?B?////?=\nTo: \xff\xfe\nSubject: =?utf-8?Q?=ff=fe?=\nDate: never\nMessage-ID: <>\n"
@@ -320,29 +335,16 @@ GOOD: dict[str, tuple[Callable[[str], bytes | str], str, str, str]] = {
 }  # fmt: skip
 
 
-def make(folder: Path, secret: Path) -> list[str]:
+def make(folder: Path, outside: Outside) -> list[str]:
     """Fill a folder with all of them; return the names of those that this machine or user cannot have."""
-    secret.write_text(f"{SECRET}\n")
+    outside.secret.write_text(f"{SECRET}\n")
     left_out = []
     makers: dict[str, Make] = {name: maker for name, (maker, _) in BAD.items()} | AWKWARD
     for name, (wrap, fact, _, _) in GOOD.items():
         makers[name] = data(wrap(fact))
     for name, maker in makers.items():
         try:
-            maker(folder / name, secret)
+            maker(folder / name, outside)
         except OSError:
             left_out.append(name)
     return left_out
-
-
-def workbook(rows: list[list[object]]) -> bytes:
-    """Return an Excel workbook of one sheet, made by openpyxl."""
-    from openpyxl import Workbook
-
-    book = Workbook()
-    sheet = book.active
-    for row in rows:
-        sheet.append(row)
-    buffer = io.BytesIO()
-    book.save(buffer)
-    return buffer.getvalue()

@@ -64,6 +64,7 @@ def _answer(task: Task, file: int) -> Answer:
         size = os.fstat(file).st_size
         if size > task.max_bytes:
             return Answer(reason=f"it is too large: {size:,} bytes, where {task.max_bytes:,} are read")
+        os.lseek(file, 0, os.SEEK_SET)
         with open(file, "rb", closefd=False) as whole:
             data = whole.read(task.max_bytes + 1)
         return Answer(parse(data, task.name))

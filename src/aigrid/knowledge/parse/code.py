@@ -25,7 +25,7 @@ _MODIFIERS = (
 _NAMED = re.compile(
     rf"^{_MODIFIERS}(?:def|class|func|function\*?|fn|struct|enum|interface|trait|impl|module|mod|type|namespace|object|"
     r"record|protocol|extension|message|service|sub|defmodule|macro_rules!|macro|resource|package)\s+"
-    r"(?:\([^()\n]{0,200}\)\s*)?[\"']?([\w.:$]+(?:<[^<>\n]{0,80}>)?(?:\s+for\s+[\w:]+)?)"
+    r"(?:\([^()\n]{0,200}\)\s*)?[\"']?([\w.$]+(?:::\w+)*(?:<[^<>\n]{0,80}>)?(?:\s+for\s+[\w:]+)?)"
 )
 _BOUND = re.compile(
     rf"^{_MODIFIERS}(?:let|var|val|const)\s+(\w+)\s*(?::[^=\n]{{0,200}})?=\s*(?:async\s*)?(?:\(|function|class)"

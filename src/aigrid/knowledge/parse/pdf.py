@@ -15,6 +15,7 @@ _EDGE = 0.1
 _REPEATS = 3
 _GAP = 1.4
 _NUMBER = re.compile(r"^(?:page\s*)?[-–—\s]*(?:\d{1,4}|[ivxlc]{1,7})(?:\s*(?:/|of)\s*\d{1,4})?[-–—\s]*$", re.IGNORECASE)
+_PIECE = re.compile("[^\n\ufffe\x02]+[\ufffe\x02]?")  # a hyphen at the end of a line stands for the line's end, too
 _DIGITS = re.compile(r"\d+")
 _ERRORS = {
     1: "it is a broken PDF",
@@ -86,9 +87,8 @@ def _lines(page: Any, raw: Any) -> list[Line]:
     loose = raw.FS_RECTF()
     loose_ref = ctypes.byref(loose)
     found: list[Line] = []
-    at = 0
-    for piece in text.split("\n"):
-        start, at = at, at + len(piece) + 1
+    for match in _PIECE.finditer(text):
+        start, piece = match.start(), match[0].replace("\ufffe", "-").replace("\x02", "-")
         words = piece.strip()
         if not words:
             continue

@@ -12,13 +12,14 @@ Outline = dict[int, dict[str, int]]
 """For each page (from 0) the headings named in the outline (as `key` makes them) with their level from 1."""
 
 _BULLET = re.compile(r"^(?:[•‣◦▪●○■□–—*·➢]|-|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+\S")
-_HYPHENS = "-\xad‐\x02￾"
+_HYPHENS = "-\xad\u2010"
 _CJK = re.compile("[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef\uac00-\ud7a3]")
 _ENDS = (".", "!", "?", ":", ";", "。", "！", "？", "：", "”", '."', ".)")
 _NOT_KEY = re.compile(r"[\W_]+")
 _NUMBERING = re.compile(
     r"^(?:(?:chapter|appendix|section|part)\s+)?(?:[\dA-Z]{1,3}(?:\.\d{1,3})*\.?)\s+", re.IGNORECASE
 )
+_WORD = re.compile(r"\w+(?:-\w+)*")
 _WORD_END = re.compile(r"[^\W\d_]+$")
 _WORD_START = re.compile(r"^[^\W\d_]+")
 _HEADING_CHARS = 160
@@ -65,7 +66,7 @@ def assemble(pages: list[list[Line]], outline: Outline) -> Blocks:
         for line in lines:
             sizes[round(line.size * 2) / 2] += len(line.text)
             bold += len(line.text) if line.bold else 0
-            words.update(line.text.lower().split())
+            words.update(_WORD.findall(line.text.lower()))
     body = sizes.most_common(1)[0][0] if sizes else 0.0
     larger = sorted((size for size in sizes if size >= 1.12 * body and size > body + 0.9), reverse=True)
     style = _Style(body, {size: rank for rank, size in enumerate(larger[:6], 1)}, bold * 4 < sum(sizes.values()), words)

@@ -19,7 +19,7 @@ _MAX_COLUMNS = 1_000
 def parse_csv(text: str) -> Parsed:
     """Return a CSV file as one table, whatever separates its cells; rows know their lines."""
     csv.field_size_limit(1 << 20)
-    reader = csv.reader(text.split("\n"), delimiter=_delimiter(text))
+    reader = csv.reader((f"{line}\n" for line in text.split("\n")), delimiter=_delimiter(text))
     rows: list[str] = []
     lines: list[int] = []
     notes: list[str] = []

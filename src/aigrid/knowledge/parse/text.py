@@ -63,8 +63,7 @@ def _heading_depth(line: str) -> int:
         return 0
     if numbered := _NUMBERED.match(line):
         return 2 + numbered[1].count(".")
-    letters = [c for c in line if c.isalpha()]
-    if len(letters) >= 3 and line.isupper() and len(line) <= 60 and line[-1] not in ".,;":
+    if line.isupper() and len(line) <= 60 and line[-1] not in ".,;" and sum(map(str.isalpha, line)) >= 3:
         return 2
     return 0
 
