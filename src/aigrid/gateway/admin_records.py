@@ -1,9 +1,10 @@
 """The ledger's records, one by one: list, show, and stream as CSV."""
 
 import asyncio
+import contextlib
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -14,7 +15,8 @@ from aigrid.core.errors import NotFound
 from aigrid.gateway.admin_access import AdminGateway
 from aigrid.gateway.admin_query import FILTERS, Query
 from aigrid.gateway.admin_usage import sum_view
-from aigrid.gateway.http import Header, Request, Response, Send
+from aigrid.gateway.generate import until_gone
+from aigrid.gateway.http import ClientGone, Header, Request, Response, Send
 from aigrid.ledger.base import Filter, GroupBy, Record, Sum
 
 CSV_COLUMNS = (*Record.__struct_fields__, "created", "settled")
@@ -35,20 +37,25 @@ CSV_HEADERS: tuple[Header, ...] = (
 
 
 class StreamResponse:
-    """An answer of unknown length, sent as it is made."""
+    """An answer of unknown length, sent as it is made, for as long as the client is there."""
 
-    __slots__ = ("headers", "parts", "status")
+    __slots__ = ("headers", "parts", "request")
 
-    def __init__(self, status: int, headers: Iterable[Header], parts: AsyncIterator[bytes]) -> None:
-        self.status = status
+    def __init__(self, request: Request, headers: Iterable[Header], parts: AsyncGenerator[bytes, None]) -> None:
+        self.request = request
         self.headers = list(headers)
         self.parts = parts
 
     async def send(self, send: Send) -> None:
         """Write the head, then each part; an error while making parts cuts the connection, as it must."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        async for part in self.parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+        with contextlib.suppress(ClientGone):
+            await until_gone(self.request, self._write(send), lambda: None)
+
+    async def _write(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+        async with contextlib.aclosing(self.parts) as parts:
+            async for part in parts:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -129,9 +136,9 @@ class Records:
     async def csv(self, request: Request) -> StreamResponse:
         """GET /admin/records.csv: all matching records, streamed."""
         where = Query(request, FILTERS).filter()
-        return StreamResponse(200, CSV_HEADERS, self._csv_parts(where))
+        return StreamResponse(request, CSV_HEADERS, self._csv_parts(where))
 
-    async def _csv_parts(self, where: Filter) -> AsyncIterator[bytes]:
+    async def _csv_parts(self, where: Filter) -> AsyncGenerator[bytes, None]:
         yield csv_lines([CSV_COLUMNS])
         async for page in self._gateway.ledger.export(where):
             yield csv_lines(record_row(record) for record in page)

@@ -7,14 +7,14 @@ from typing import Any, get_args
 import msgspec
 
 from aigrid import __version__
-from aigrid.core.clock import DAY, SECOND, now_ns
-from aigrid.core.config import PriceConfig
+from aigrid.core.clock import DAY, SECOND, iso, now_ns
 from aigrid.core.errors import BadRequest
 from aigrid.engines.base import Engine
 from aigrid.gateway.admin_access import AdminGateway
 from aigrid.gateway.admin_query import Query
 from aigrid.gateway.http import Request, Response
 from aigrid.ledger.base import GroupBy, Report, Sum
+from aigrid.ledger.prices import PriceList
 
 HOUR = 3600 * SECOND
 WINDOWS = {"minute": 60 * SECOND, "hour": HOUR, "day": DAY}
@@ -95,6 +95,7 @@ class Usage:
     def __init__(self, gateway: AdminGateway) -> None:
         self._gateway = gateway
         self._cache = Cache()
+        self._prices = PriceList(gateway.config)
 
     async def window(self, name: str, span_ns: int) -> Report:
         """Return the report over the last `span_ns`, at most a little old."""
@@ -154,39 +155,25 @@ class Usage:
     async def prices(self, request: Request) -> Response:
         """GET /admin/prices: what tenants pay per million tokens, and what energy, hardware and upstreams cost us."""
         Query(request, ())
-        config = self._gateway.config
-        return Response.of(
+        prices = self._prices
+        revenue = [
             {
-                "revenue": [price_view(price) for price in config.prices or [PriceConfig()]],
-                "cost": {
-                    "energy_nusd_per_kwh": nusd(config.site.energy_usd_per_kwh),
-                    "hardware_nusd_per_hour": nusd(config.site.hardware_usd_per_hour),
-                    "upstreams": [
-                        {
-                            "name": upstream.name,
-                            "prompt_nusd_per_mtok": nusd(upstream.prompt_usd_per_mtok),
-                            "completion_nusd_per_mtok": nusd(upstream.completion_usd_per_mtok),
-                        }
-                        for upstream in config.upstreams
-                    ],
-                },
+                "model": line.model,
+                "tier": line.tier,
+                "valid_from": iso(line.valid_from_ns)[:10],
+                "prompt_nusd_per_mtok": line.prompt,
+                "cached_nusd_per_mtok": line.cached,
+                "completion_nusd_per_mtok": line.completion,
             }
-        )
-
-
-def nusd(usd: float) -> int:
-    """Return dollars as nano-dollars."""
-    return round(usd * 1_000_000_000)
-
-
-def price_view(price: PriceConfig) -> dict[str, Any]:
-    """Return a price in nano-dollars per million tokens."""
-    cached = price.prompt_usd_per_mtok if price.cached_usd_per_mtok is None else price.cached_usd_per_mtok
-    return {
-        "model": price.model,
-        "tier": price.tier,
-        "valid_from": price.valid_from,
-        "prompt_nusd_per_mtok": nusd(price.prompt_usd_per_mtok),
-        "cached_nusd_per_mtok": nusd(cached),
-        "completion_nusd_per_mtok": nusd(price.completion_usd_per_mtok),
-    }
+            for line in prices.prices
+        ]
+        upstreams = [
+            {"name": name, "prompt_nusd_per_mtok": prompt, "completion_nusd_per_mtok": completion}
+            for name, (prompt, completion) in prices.upstreams.items()
+        ]
+        cost = {
+            "energy_nusd_per_kwh": prices.energy_nusd_per_kwh,
+            "hardware_nusd_per_hour": prices.hardware_nusd_per_hour,
+            "upstreams": upstreams,
+        }
+        return Response.of({"revenue": revenue, "cost": cost})

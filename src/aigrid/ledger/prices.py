@@ -106,11 +106,12 @@ class PriceList:
     """The price list and the cost side of one configuration."""
 
     def __init__(self, config: Config) -> None:
-        # Of equals the last wins, so the built-in default comes first.
-        self.prices: Sequence[Price] = [Price.read(PriceConfig()), *map(Price.read, config.prices)]
+        # Of lines about the same the last wins, so the built-in default comes first.
+        lines = [Price.read(PriceConfig()), *map(Price.read, config.prices)]
+        self.prices: Sequence[Price] = [*{(one.model, one.tier, one.valid_from_ns): one for one in lines}.values()]
         self.energy_nusd_per_kwh = nusd(config.site.energy_usd_per_kwh, "site.energy_usd_per_kwh")
         self.hardware_nusd_per_hour = nusd(config.site.hardware_usd_per_hour, "site.hardware_usd_per_hour")
-        self._upstreams = {
+        self.upstreams = {
             upstream.name: (
                 nusd(upstream.prompt_usd_per_mtok, f"upstream {upstream.name}"),
                 nusd(upstream.completion_usd_per_mtok, f"upstream {upstream.name}"),
@@ -140,13 +141,13 @@ class PriceList:
 
     def upstream(self, site: str) -> tuple[int, int]:
         """Return what a site charges us per million prompt and completion tokens; our own sites charge nothing."""
-        return self._upstreams.get(site, (0, 0))
+        return self.upstreams.get(site, (0, 0))
 
     def as_dict(self) -> dict[str, Any]:
         """Return all prices as plain data, for the ledger's own record of what was in force."""
         return {
             "prices": self.prices,
-            "upstreams": self._upstreams,
+            "upstreams": self.upstreams,
             "energy_nusd_per_kwh": self.energy_nusd_per_kwh,
             "hardware_nusd_per_hour": self.hardware_nusd_per_hour,
         }

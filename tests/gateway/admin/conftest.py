@@ -1,5 +1,6 @@
 """A gateway with a real ledger and the echo engine, called as ASGI."""
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -7,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from aigrid.core.clock import now_ns
-from aigrid.core.config import Config, GatewayConfig, PriceConfig
+from aigrid.core.config import Config, GatewayConfig
 from aigrid.engines.echo import EchoEngine
 from aigrid.gateway.app import Gateway
 from aigrid.ledger import open_ledger
@@ -36,7 +37,8 @@ class Door:
         self.gateway = gateway
         self.ledger = gateway.ledger
 
-    async def call(self, method, url, body=None, *, address="127.0.0.1", key=None, **headers) -> Answer:
+    async def call(self, method, url, body=None, *, address="127.0.0.1", key=None, stays=None, **headers) -> Answer:
+        """Call as a client that closes the connection when it has the answer, or has `stays` parts of it."""
         sent = {"host": "127.0.0.1:8470", "content-type": "application/json"} | headers
         if key:
             sent["authorization"] = f"Bearer {key}"
@@ -51,12 +53,21 @@ class Door:
         }
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         inbox = [{"type": "http.request", "body": data, "more_body": False}]
-        answer = Answer(0, b"")
+        answer, gone, parts = Answer(0, b""), asyncio.Event(), 0
 
         async def receive():
-            return inbox.pop() if inbox else {"type": "http.disconnect"}
+            if inbox:
+                return inbox.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
 
         async def send(message):
+            nonlocal parts
+            if gone.is_set():
+                return
+            parts += 1
+            if parts == stays or (parts > 1 and not message.get("more_body")):
+                gone.set()
             if message["type"] == "http.response.start":
                 answer.status = message["status"]
                 answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
@@ -82,8 +93,8 @@ class Door:
         return key, secret
 
 
-async def open_door(host="127.0.0.1"):
-    config = Config(gateway=GatewayConfig(host=host), prices=[PriceConfig()])
+async def open_door(host="127.0.0.1", prices=()):
+    config = Config(gateway=GatewayConfig(host=host), prices=list(prices))
     ledger = open_ledger(config, owner=True)
     await ledger.open()
     return Door(Gateway(config, ledger, [EchoEngine("local")]))

@@ -8,8 +8,10 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.gateway.admin.conftest import open_door
 
 from aigrid.core.clock import DAY, now_ns
+from aigrid.core.config import PriceConfig
 from aigrid.gateway.admin_records import CSV_COLUMNS, csv_cell
 
 
@@ -155,3 +157,29 @@ async def test_prices_are_whole_nano_dollars(door):
     prices = msgspec.json.decode((await door.get("/admin/prices")).body)
     assert prices["revenue"][0]["completion_nusd_per_mtok"] == 200_000_000
     assert prices["cost"]["energy_nusd_per_kwh"] == 150_000_000
+
+
+async def test_the_built_in_price_is_listed_beside_ones_own_as_it_still_holds_for_other_models():
+    own = PriceConfig(model="m", prompt_usd_per_mtok=0.0000003, completion_usd_per_mtok=1, valid_from="2026-11-01")
+    door = await open_door(prices=[own])
+    try:
+        default, line = (await door.get("/admin/prices")).json["revenue"]
+    finally:
+        await door.ledger.close()
+    assert (default["model"], default["prompt_nusd_per_mtok"]) == ("*", 50_000_000)
+    assert (line["valid_from"], line["prompt_nusd_per_mtok"], line["cached_nusd_per_mtok"]) == ("2026-11-01", 300, 300)
+
+
+async def test_an_export_ends_when_its_client_leaves(door, monkeypatch):
+    monkeypatch.setattr("aigrid.ledger.answers.PAGE", 2)
+    await door.settled(times=40)
+    records, pages = door.ledger.records, 0
+
+    async def counted(where):
+        nonlocal pages
+        pages += 1
+        return await records(where)
+
+    monkeypatch.setattr(door.ledger, "records", counted)
+    await door.call("GET", "/admin/records.csv", stays=3)
+    assert pages <= 4
