@@ -130,3 +130,21 @@ def test_nothing_but_a_configuration_error_comes_from_any_content(tmp_path_facto
 
 def test_the_fixture_keeps_the_users_own_state_away():
     assert "home" in os.environ["AIGRID_HOME"]
+
+
+def test_a_file_that_cannot_be_read_is_named_in_one_sentence(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=f"cannot read {tmp_path}: Is a directory"):
+        load(tmp_path, {})
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(ConfigError, match="Permission denied"):
+        load(tmp_path / "aigrid.toml", {})
+
+
+def test_every_setting_of_the_configuration_is_a_section_or_a_table():
+    assert [*SECTIONS, *TABLES] == list(Config.__struct_fields__)
+    assert SECTIONS["gateway"] is config.GatewayConfig
+    assert TABLES["prices"] is config.PriceConfig

