@@ -14,6 +14,7 @@ RATE = 400
 """Tokens per second of each paced stream."""
 
 _WORDS = "wind water stone light paper"
+_USAGE = re.compile(rb'"completion_tokens":(\d+)')
 _CONTENT = re.compile(rb'"content":"[^"]')
 
 
@@ -23,6 +24,11 @@ class Seen:
 
     id: str = ""
     tokens: int = 0
+    prompt: int = 0
+    """Words of the prompt, which is what the echo counts."""
+    told: int | None = None
+    """Completion tokens as the answer's own usage says, where it says so."""
+    status: int = 200
     ended: str = "refused"
     """`whole`, `left` (by us), `broken` (an error after the headers), `refused` (an HTTP error), `unreached`."""
     asked: str = ""
@@ -32,10 +38,12 @@ def plan(rng: random.Random) -> tuple[bytes, str, int | None]:
     """Return a random request body, a name for its kind, and after how many tokens the client leaves (None: never)."""
     tokens = rng.randint(1, 40)
     directive, leave = "", None
-    kind = rng.choices(["good", "leave", "die", "fail", "stall", "lie"], weights=[50, 20, 12, 6, 4, 8])[0]
-    stream = kind in ("leave", "die") or rng.random() < 0.5
+    kind = rng.choices(["good", "leave", "quit", "die", "fail", "stall", "lie"], weights=[48, 18, 4, 12, 6, 4, 8])[0]
+    stream = kind in ("leave", "die") or (kind != "quit" and rng.random() < 0.5)
     if kind == "leave":
         leave = rng.randint(0, tokens)
+        directive = f"rate={RATE}"
+    elif kind == "quit":
         directive = f"rate={RATE}"
     elif kind == "die":
         directive = f"disconnect={rng.randint(0, tokens)} rate={RATE}"
@@ -57,9 +65,13 @@ def plan(rng: random.Random) -> tuple[bytes, str, int | None]:
 
 async def ask(http: HttpClient, body: bytes, kind: str, leave: int | None) -> Seen:
     """Make one request, leave it where planned, and count the tokens that arrived."""
-    seen = Seen(asked=kind)
+    seen = Seen(asked=kind, prompt=len(msgspec.json.decode(body)["messages"][0]["content"].split()))
     try:
-        exchange = await http.request("POST", "/v1/chat/completions", body)
+        async with asyncio.timeout(0.03 if kind.startswith("quit") else None):
+            exchange = await http.request("POST", "/v1/chat/completions", body)
+    except TimeoutError:
+        seen.ended = "left"
+        return seen
     except AigridError:
         seen.ended = "unreached"
         return seen
@@ -67,6 +79,7 @@ async def ask(http: HttpClient, body: bytes, kind: str, leave: int | None) -> Se
     async with exchange as connection:
         seen.id = connection.headers.get("x-request-id", "")
         if connection.status != 200:
+            seen.status = connection.status
             return seen
         seen.ended = "broken"
         try:
@@ -80,6 +93,8 @@ async def ask(http: HttpClient, body: bytes, kind: str, leave: int | None) -> Se
         except AigridError:
             pass
     text = b"".join(parts)
+    usage = _USAGE.findall(text)
+    seen.told = int(usage[-1]) if usage and seen.ended == "whole" else None
     if kind.endswith("stream"):
         seen.tokens = _frames(parts)
         if seen.ended == "whole" and not text.endswith(b"[DONE]\n\n"):

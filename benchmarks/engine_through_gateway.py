@@ -89,7 +89,16 @@ def measure(rounds: int) -> dict[str, Any]:
     finally:
         peer.kill()
         peer.wait()
-    return {"name": "engine_through_gateway", "figures": figures, "peer": theirs, "holds": holds}
+    table = [
+        {
+            "what": f"{streams} stream{'s' if streams > 1 else ''} (tokens/s)",
+            "ours": figures[f"{streams}_streams"]["tokens_per_s"],
+            "peer": theirs[f"{streams}_streams"]["tokens_per_s"],
+            "ratio": figures[f"{streams}_streams"]["ratio"]["median"],
+        }
+        for streams in STREAMS
+    ]
+    return {"name": "engine_through_gateway", "figures": figures, "peer": theirs, "holds": holds, "table": table}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ from aigrid.ledger import open_ledger
 
 log = logging.getLogger("aigrid.gateway")
 
+_HEAD_START_S = 1.0
+"""How long the door stays shut while engines start: upstreams that are there can name their models by then."""
+
 
 def make_engines(config: Config) -> list[Engine]:
     """Return the engines that the configuration names, in the order in which the router prefers them."""
@@ -119,6 +122,8 @@ async def serve(config: Config) -> None:
         await gateway.start()
         quieten_gc()
         log.info("gateway on http://%s:%d (pid %d)", config.gateway.host, config.gateway.port, os.getpid())
+        if starts:
+            await asyncio.wait(starts, timeout=_HEAD_START_S)
         await server.serve()
         for task in starts:
             task.cancel()
