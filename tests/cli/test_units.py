@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigrid.cli.units import energy, parse_usd, seconds, since, usd, usd_short
+from aigrid.cli.units import energy, parse_usd, seconds, since, usd_short
 from aigrid.core.clock import DAY, SECOND, day_start
 from aigrid.core.errors import BadRequest
+from aigrid.ledger.prices import usd
 
 NOW = 1_790_000_000 * SECOND
 

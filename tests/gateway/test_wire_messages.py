@@ -133,7 +133,7 @@ def test_sampling_stops_and_format_arrive() -> None:
     )  # fmt: skip
     generate = got.generate
     assert (generate.sampling.temperature, generate.sampling.top_k, generate.stop) == (1.0, 4, ["END"])
-    assert (got.user, generate.max_tokens, generate.stream) == ("u", 9, True)
+    assert (generate.body["user"], generate.max_tokens, generate.stream) == ("u", 9, True)
     assert json.loads(generate.grammar.value) == schema
     assert generate.body["reasoning_effort"] == "high"
 

@@ -5,11 +5,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigrid.ledger.energy import STRIKES, apportion, find_meter, guess_tdp_w
+from aigrid.ledger.energy import STRIKES, find_meter, guess_tdp_w
 from aigrid.ledger.energy_gauges import MJ, UJ, Counter, Load, Power
 from aigrid.ledger.energy_sensors import find_rapl
 
@@ -75,33 +74,6 @@ def rapl(root: Path, number: int = 0, uj: int = 0, wraps_at: int = 262_143_328_8
 
 def stat(root: Path, busy: int, idle: int) -> Path:
     return write(root / "proc/stat", f"cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\ncpu0 1 2 3 4 5 6 7 8 9 0")
-
-
-# --- apportion
-
-
-@settings(deadline=None)
-@given(st.integers(0, 10**15), st.lists(st.integers(0, 10**9), min_size=1, max_size=50))
-def test_shares_sum_to_the_total_and_are_within_one_of_their_due(total, weights):
-    shares = apportion(total, weights)
-    assert sum(shares) == total
-    whole = sum(weights)
-    if whole:
-        assert all(0 <= share * whole - total * w + whole < 2 * whole for share, w in zip(shares, weights, strict=True))
-        assert all(share == 0 for share, w in zip(shares, weights, strict=True) if w == 0)
-    else:
-        assert max(shares) - min(shares) <= 1
-
-
-def test_the_largest_remainder_wins_and_ties_go_to_the_first():
-    assert apportion(10, [1, 1, 1]) == [4, 3, 3]
-    assert apportion(3, [0, 0]) == [2, 1]
-    assert apportion(7, [1, 2, 3]) == [1, 2, 4]
-    assert apportion(0, []) == []
-    with pytest.raises(ValueError, match="nobody"):
-        apportion(1, [])
-    with pytest.raises(ValueError, match="negative"):
-        apportion(1, [2, -1])
 
 
 # --- gauges

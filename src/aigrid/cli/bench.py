@@ -11,8 +11,9 @@ import typer
 from aigrid.cli import factory, output
 from aigrid.cli.client import Answer, Gateway
 from aigrid.cli.output import Json, emit, note
-from aigrid.cli.units import energy, seconds, usd
+from aigrid.cli.units import energy, seconds
 from aigrid.core.errors import BadRequest, NotFound
+from aigrid.ledger.prices import usd
 
 if TYPE_CHECKING:
     from rich.console import Console

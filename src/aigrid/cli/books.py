@@ -7,9 +7,10 @@ from typing import Annotated, TypeVar
 import typer
 
 from aigrid.cli import factory
-from aigrid.cli.units import parse_usd, usd
+from aigrid.cli.units import parse_usd
 from aigrid.core.config import Config
 from aigrid.ledger.base import Ledger, Limits
+from aigrid.ledger.prices import usd
 
 T = TypeVar("T")
 ACTOR = "command line"

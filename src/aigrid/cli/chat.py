@@ -8,8 +8,9 @@ import typer
 from aigrid.cli import factory
 from aigrid.cli.client import Answer, Gateway
 from aigrid.cli.output import Json, emit, err, out
-from aigrid.cli.units import energy, seconds, usd
+from aigrid.cli.units import energy, seconds
 from aigrid.core.errors import AigridError, BadRequest, Unauthorized
+from aigrid.ledger.prices import usd
 
 
 def chat(

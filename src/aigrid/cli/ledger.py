@@ -6,11 +6,12 @@ import typer
 
 from aigrid.cli import books, output
 from aigrid.cli.output import Json, emit
-from aigrid.cli.units import energy, usd, usd_short
+from aigrid.cli.units import energy, usd_short
 from aigrid.cli.units import since as read_since
 from aigrid.core.clock import SECOND, iso, now_ns
 from aigrid.core.errors import Conflict
 from aigrid.ledger.base import GroupBy, Ledger, Report, Sum
+from aigrid.ledger.prices import usd
 
 if TYPE_CHECKING:
     from rich.console import Console

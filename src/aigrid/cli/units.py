@@ -6,8 +6,8 @@ from decimal import Decimal, InvalidOperation
 
 from aigrid.core.clock import DAY, SECOND, day_start
 from aigrid.core.errors import BadRequest
+from aigrid.ledger.prices import NUSD
 
-NUSD = 1_000_000_000
 _SPANS = {"m": 60 * SECOND, "h": 3600 * SECOND, "d": DAY, "w": 7 * DAY}
 
 
@@ -25,13 +25,6 @@ def parse_usd(text: str) -> int:
     if nusd >= 2**53:
         raise BadRequest(f"`{text}` is more than this ledger counts (about nine million dollars)")
     return int(nusd)
-
-
-def usd(nusd: int) -> str:
-    """Return nano-dollars as dollars, exactly, with at least two decimals: `$0.0000123`, `-$5.00`."""
-    whole, rest = divmod(abs(nusd), NUSD)
-    decimals = f"{rest:09d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if nusd < 0 else ''}${whole:,}.{decimals}"
 
 
 def usd_short(nusd: int) -> str:

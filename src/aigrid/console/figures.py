@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from aigrid.core.clock import SECOND
+from aigrid.ledger.prices import NUSD
 
 NBSP = "\u00a0"
 """A no-break space: between a number and its unit."""
 
-NUSD = 1_000_000_000
-"""Nano-dollars in a dollar."""
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 

@@ -8,8 +8,8 @@ from nicegui import ui
 
 from aigrid.console import theme
 from aigrid.console.gateway import Gateway, GatewayAway, GatewayRefused, segment
+from aigrid.ledger.prices import NUSD
 
-NUSD = 1_000_000_000
 MONEY = (("total_nusd", "Budget in all"), ("month_nusd", "Budget per month"), ("day_nusd", "Budget per day"))
 RATES = (
     ("requests_per_minute", "Requests per minute"),

@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-import uuid
 
 _lock = threading.Lock()
 _last_ms = 0
@@ -47,8 +46,3 @@ os.register_at_fork(after_in_child=_forget_random)
 def new_id(prefix: str = "") -> str:
     """Return a new id: `prefix` and 32 hexadecimal digits of a UUIDv7, e.g. `req_0192…`."""
     return prefix + uuid7_bytes().hex()
-
-
-def as_uuid(identifier: str) -> uuid.UUID:
-    """Return the UUID inside an id made by `new_id` (its last 32 hexadecimal digits)."""
-    return uuid.UUID(identifier[-32:])

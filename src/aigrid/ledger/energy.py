@@ -46,30 +46,6 @@ class Meter(Protocol):
         """Say which sources are used, why better ones are not, and how to mend that."""
 
 
-def apportion(total: int, weights: Sequence[int]) -> list[int]:
-    """Share out `total` in proportion to `weights` by largest remainder; the shares always sum to `total`.
-
-    Ties go to the earlier one; weights that are all zero count as equal. Raises `ValueError` for negative
-    numbers, and for something to share out among nobody.
-    """
-    if total < 0 or any(weight < 0 for weight in weights):
-        raise ValueError("cannot apportion negative amounts")
-    if not weights:
-        if total:
-            raise ValueError(f"nobody to apportion {total} to")
-        return []
-    whole = sum(weights)
-    if not whole:
-        return apportion(total, [1] * len(weights))
-    shares = [total * weight // whole for weight in weights]
-    rest = total - sum(shares)
-    if rest:
-        by_remainder = sorted(range(len(weights)), key=lambda i: -(total * weights[i] % whole))
-        for i in by_remainder[:rest]:
-            shares[i] += 1
-    return shares
-
-
 class Source:
     """Gauges of one kind, summed, e.g. RAPL over two packages. Any failure is a reason, not an exception."""
 
@@ -176,8 +152,3 @@ def find_meter(
         notes.append(f"The estimate is from processor load with {tdp_uw / 1e6:g} W at full load{guessed}")
         cpu = estimate(now)
     return SourceMeter(gpu, cpu, estimate, notes, clock)
-
-
-def describe(tdp_w: float = 0.0) -> str:
-    """Say how this machine's energy is measured, for `aigrid doctor`."""
-    return find_meter(tdp_w).describe()

@@ -17,6 +17,7 @@ from aigrid.core.errors import ConfigError
 
 MTOK = 1_000_000
 NUSD = 1_000_000_000
+"""Nano-dollars in a dollar."""
 _FOREVER = 1 << 63
 _CACHED_TARIFFS = 4096
 

@@ -20,7 +20,6 @@ class Parsed(msgspec.Struct):
 
     generate: GenerateRequest
     tier: Tier = "fast"
-    user: str = ""
 
 
 class Encoder(Protocol):

@@ -14,7 +14,6 @@ from aigrid.gateway.wire.base import convert, tier_of
 from aigrid.gateway.wire.sampling import Model, TierName
 from aigrid.ledger.base import Tier
 
-PATH = "/v1/embeddings"
 MAX_INPUTS = 2048
 _TURN = 16
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -37,14 +36,13 @@ class ParsedEmbedding(Struct):
     request: EmbedRequest
     base64: bool = False
     tier: Tier = "fast"
-    user: str = ""
 
 
 def parse(body: dict[str, Any], request_id: str) -> ParsedEmbedding:
     """Understand the client's object; raises `BadRequest` naming the field."""
     asked = convert(body, EmbeddingBody)
     request = EmbedRequest(request_id, asked.model, _inputs(asked.input), asked.dimensions)
-    return ParsedEmbedding(request, asked.encoding_format == "base64", tier_of(asked.service_tier), asked.user or "")
+    return ParsedEmbedding(request, asked.encoding_format == "base64", tier_of(asked.service_tier))
 
 
 class _Texts(Struct):

@@ -128,7 +128,6 @@ class _Messages:
         generate.stop = asked.stop_sequences or []
         generate.sampling = Sampling(asked.temperature, asked.top_p, asked.top_k or None)
         generate.stream = bool(asked.stream)
-        user = asked.metadata.user_id if asked.metadata else None
         thinking = asked.thinking
         if isinstance(thinking, ThinkingEnabled) and thinking.budget_tokens >= asked.max_tokens:
             raise BadRequest("`thinking.budget_tokens` must be less than `max_tokens`", param="thinking.budget_tokens")
@@ -139,11 +138,11 @@ class _Messages:
             "top_p": asked.top_p,
             "top_k": asked.top_k or None,
             "stream": asked.stream,
-            "user": user,
+            "user": asked.metadata.user_id if asked.metadata else None,
         }
         generate.body |= {name: value for name, value in more.items() if value is not None}
         tier = "default" if asked.service_tier == "standard_only" else asked.service_tier
-        return Parsed(generate, tier_of(tier), user or "")
+        return Parsed(generate, tier_of(tier))
 
     def encoder(self, parsed: Parsed, created: int) -> Encoder:
         return MessageEncoder(parsed.generate)
@@ -153,7 +152,6 @@ class _Messages:
 
 
 WIRE: Wire = _Messages()
-COUNT_PATH = "/v1/messages/count_tokens"
 
 
 def parse_count(body: dict[str, Any]) -> GenerateRequest:

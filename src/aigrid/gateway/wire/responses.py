@@ -143,7 +143,7 @@ class _Responses:
             stream=bool(asked.stream),
             body={name: value for name, value in chat.items() if value is not None},
         )
-        return ParsedResponse(generate, tier_of(asked.service_tier), asked.user or "", body)
+        return ParsedResponse(generate, tier_of(asked.service_tier), body)
 
     def encoder(self, parsed: Parsed, created: int) -> Encoder:
         assert isinstance(parsed, ParsedResponse)

@@ -100,8 +100,8 @@ def sampling_of(shared: Shared, logprobs: bool = False, top_logprobs: int = 0) -
 
 
 def parsed_of(shared: Shared, generate: GenerateRequest) -> Parsed:
-    """Return the request with its tier and user."""
-    return Parsed(generate, tier_of(shared.service_tier), shared.user or "")
+    """Return the request with its tier."""
+    return Parsed(generate, tier_of(shared.service_tier))
 
 
 def refuse(body: dict[str, Any], reasons: dict[str, str]) -> None:
