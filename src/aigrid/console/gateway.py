@@ -65,8 +65,8 @@ class Gateway:
         try:
             async with self._http.request(method, self.base + path, headers=headers, **options) as answer:
                 body = await answer.read()
-                if answer.status == 401 and not (key or self._key):
-                    self.needs_key = True
+                if not (key or self._key):
+                    self.needs_key = answer.status == 401
                 if answer.status >= 400:
                     raise _refusal(answer.status, body)
                 return _decode(body)
