@@ -1,5 +1,6 @@
 """Putting opinions together: scores of different kinds on one scale, neighbours that vouch, and rerankers."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -9,6 +10,8 @@ import numpy.typing as npt
 
 from aigrid.core.errors import UpstreamError
 from aigrid.knowledge.base import Vectors
+from aigrid.knowledge.index import K1, B
+from aigrid.knowledge.language import terms
 
 Scores = npt.NDArray[np.float32]
 
@@ -82,6 +85,28 @@ def vouch(scores: Scores, alike: npt.NDArray[np.float32], neighbours: int = VOUC
 def likeness(vectors: Vectors) -> Scores:
     """Return the cosine similarity of each pair of unit vectors."""
     return np.asarray(vectors @ vectors.T, np.float32)
+
+
+def shared_words(texts: Sequence[str]) -> Scores:
+    """Return how alike each pair of texts is in its words, from 0 to 1: BM25 of one as a query against the other.
+
+    Words are as rare as they are among these texts; each row is levelled by its best.
+    """
+    counted = [Counter(terms(text)) for text in texts]
+    columns: dict[str, int] = {}
+    for words in counted:
+        for word in words:
+            columns.setdefault(word, len(columns))
+    often = np.zeros((len(texts), max(len(columns), 1)), np.float32)
+    for row, words in enumerate(counted):
+        often[row, [columns[word] for word in words]] = list(words.values())
+    having = np.count_nonzero(often, axis=0)
+    rarity = np.log1p((len(texts) - having + 0.5) / (having + 0.5))
+    lengths = often.sum(axis=1, keepdims=True)
+    norm = K1 * (1 - B + B * lengths / max(float(lengths.mean()), 1.0)) if len(texts) else lengths
+    alike = (often * rarity) @ (often / (often + norm + 1e-9)).T
+    np.fill_diagonal(alike, 0.0)
+    return np.asarray(alike / np.maximum(alike.max(axis=1, keepdims=True), 1e-9), np.float32)
 
 
 class _Result(msgspec.Struct):

@@ -2,18 +2,20 @@
 
 1. BM25 finds by words, vectors by meaning (a long query by its sentences).
 2. Both opinions are put on one scale and added.
-3. A thorough search reads the best: it adds the words that they share, and looks how near the question's words stand.
-4. Candidates near to good candidates rise; the best direct hit stays first.
+3. Candidates near to good candidates rise; the best direct hit stays first.
+4. A thorough search reads the candidates before that: it adds the words that the best of them use, looks how near to
+   each other the question's words stand, and how many words candidates share.
 5. A reranker, where one is configured, orders the best again.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from aigrid.knowledge.base import EVERYONE, Chunk, Embedder, Hit
 from aigrid.knowledge.expand import by_parts, feedback, parts, togetherness
-from aigrid.knowledge.rank import Reranker, Scores, fuse, likeness, vouch
+from aigrid.knowledge.rank import Reranker, Scores, fuse, likeness, shared_words, vouch
 from aigrid.knowledge.store import RowsGone, RowStore, indexed_text, weigh
 
 ANYONE = frozenset((EVERYONE,))
@@ -54,14 +56,11 @@ class Searcher:
         return self._search(query, limit, readers, thorough)
 
     def _search(self, query: str, limit: int, readers: frozenset[str], thorough: bool) -> list[Hit]:
-        found = Candidates(self._store, self._embedder, query, max(CANDIDATES, 2 * limit), readers)
+        found = Candidates(self._store, self._embedder, query, max(CANDIDATES, limit), readers)
         if not found.rows:
             return []
         scores = found.fused()
-        direct = scores
-        if thorough:
-            scores = found.read(scores)
-        scores = found.among_neighbours(scores, direct)
+        scores = found.read(scores) if thorough else found.among_neighbours(scores)
         hits = found.hits(scores, max(limit, RERANKED) if self._reranker else limit)
         if self._reranker and hits:
             judged = self._reranker.rerank(query, [indexed_text(hit.chunk) for hit in hits])
@@ -104,30 +103,37 @@ class Candidates:
         nearest = dict(sorted(self.similar.items(), key=lambda item: (-item[1], item[0]))[: self._many])
         return fuse(self.rows, [(self.words, 0.5), (nearest, 0.5)])
 
-    def read(self, scores: Scores) -> Scores:
-        """Return scores that take the text of the best into account."""
-        best = [self.rows[at] for at in np.argsort(-scores, kind="stable")[:READ_FOR_PLACES]]
-        chunks = self._store.fetch(best, self._readers)
-        best = [row for row in best if row in chunks]
-        place = {row: at for at, row in enumerate(self.rows)}
-        texts = [indexed_text(chunks[row]) for row in best]
-        first = best[:READ_FOR_WORDS]
-        more = feedback(self.weights, texts[: len(first)], [float(scores[place[row]]) for row in first])
-        again = dict(self._store.words(more, self._many, self._readers))
-        out = scores + fuse(self.rows, [(again, FEEDBACK_WEIGHT)])
-        rarity = self._rarity()
-        for row, together in zip(best, togetherness(self._query, texts, rarity), strict=True):
-            out[place[row]] += TOGETHER_WEIGHT * together
-        return out
+    def among_neighbours(self, scores: Scores, likely: Scores | None = None, texts: Sequence[str] = ()) -> Scores:
+        """Return scores to which candidates near in meaning (and in words, where texts are given) have added.
 
-    def among_neighbours(self, scores: Scores, direct: Scores) -> Scores:
-        """Return scores to which near candidates have added, the best direct hit first."""
+        The best by `scores` stays first; `likely` are better founded scores for the rest. Texts are those of the best
+        rows by `scores`, in order.
+        """
+        order = np.argsort(-scores, kind="stable")[: len(texts) or self._many]
+        top = (scores if likely is None else likely)[order]
+        top[0] = float(top.max()) + 1e-6
+        alike = likeness(self.vectors[order])
+        if texts:
+            alike += shared_words(texts)
+        out = scores - 9.0
+        out[order] = vouch(top, alike)
+        return np.asarray(out, np.float32)
+
+    def read(self, scores: Scores) -> Scores:
+        """Return scores that take the texts of the best into account."""
         order = np.argsort(-scores, kind="stable")[: self._many]
-        out = np.full(len(scores), -1.0, np.float32)
-        top = scores[order].copy()
-        top[int(np.argmax(direct[order]))] = float(top.max()) + 1e-6
-        out[order] = vouch(top, likeness(self.vectors[order]))
-        return out
+        chunks = self._store.fetch([self.rows[at] for at in order], self._readers)
+        texts = [indexed_text(chunks[self.rows[at]]) if self.rows[at] in chunks else "" for at in order]
+        first = order[:READ_FOR_WORDS]
+        more = feedback(self.weights, texts[: len(first)], scores[first].tolist())
+        again = dict(self._store.words(more, self._many, self._readers))
+        likely = scores + fuse(self.rows, [(again, FEEDBACK_WEIGHT)])
+        near = togetherness(self._query, texts[:READ_FOR_PLACES], self._rarity())
+        bonus = np.zeros_like(scores)
+        bonus[order[: len(near)]] = TOGETHER_WEIGHT * np.asarray(near, np.float32)
+        direct = scores + bonus
+        rank = np.argsort(-direct[order], kind="stable")
+        return self.among_neighbours(direct, likely + bonus, [texts[at] for at in rank])
 
     def hits(self, scores: Scores, limit: int) -> list[Hit]:
         """Return the best rows as hits."""
