@@ -29,7 +29,7 @@ TOP = 3
 
 
 class Hashed:
-    """An embedder without a model: words and pairs of letters, hashed. What is measured here is not how well it finds."""
+    """An embedder without a model: words and pairs of characters, hashed. How well it finds is not measured here."""
 
     name = "hashed"
     dimensions = 256
@@ -136,9 +136,7 @@ def run() -> dict[str, Any]:
                     named[name] = result.reason
             walls = sandbox.walls()
         unnamed = sorted(name for name in bad if name not in named)
-        elsewhere = sorted(
-            f"{name}: {named[name]}" for name in bad if name in named and not _says(named[name], bad[name])
-        )
+        mistaken = sorted(f"{name}: {named[name]}" for name in bad.keys() & named if not _says(named[name], bad[name]))
         good = answered(library, folder)
         texts = [library.source(source.id)[1] + source.note + source.title for source in library.sources()]
         leaks = sum(SECRET in text or "root:x:0:" in text for text in [*texts, *named.values()])
@@ -153,7 +151,7 @@ def run() -> dict[str, Any]:
         "walls": walls,
         "embedder": "hashed words (no model)",
         "unnamed": unnamed,
-        "named_for_another_reason": elsewhere,
+        "named_for_another_reason": mistaken,
         "not_answered": sorted(name for name, found in good.items() if not found),
         "awkward": {ascii(name)[1:-1]: what for name, what in awkward.items()},
         "reasons": dict(sorted(named.items())),
@@ -162,7 +160,7 @@ def run() -> dict[str, Any]:
         "processes_left": len(left),
         "holds": {
             "at least 50 broken or malicious files": len(bad) >= 50,
-            "each bad file is named with its reason": not unnamed and not elsewhere,
+            "each bad file is named with its reason": not unnamed and not mistaken,
             "every good file is indexed and answers its question": all(good.values()),
             "nothing from outside the folder is in any text or reason": leaks == 0,
             "nothing was called on the network": not calls,

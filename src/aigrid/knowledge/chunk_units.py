@@ -43,8 +43,11 @@ def units_of(blocks: list[Block], target: int) -> tuple[str, list[Unit]]:
             between = "" if last is None else _between(last, block)
             parts += (between, piece)
             at += len(between)
+            seen = row = 0  # how far lines have been counted, and to which
             for start, end in _spans(piece, block.kind, target):
-                first, final = _lines(block, piece, start, end, rows)
+                first_row = row + piece.count("\n", seen, start)
+                seen, row = end, first_row + piece.count("\n", start, end)
+                first, final = _lines(block, first_row, row, rows)
                 text, kind = piece[start:end], block.kind
                 leads = kind == "heading" or (kind == "text" and len(text) < 80 and not text.endswith(_ENDS))
                 place = (block.heading, block.page, first, final, leads)
@@ -82,12 +85,10 @@ def _pieces(block: Block, target: int) -> Iterator[tuple[str, list[int]]]:
     yield "\n".join(rows[n] for n in part), part
 
 
-def _lines(block: Block, piece: str, start: int, end: int, rows: list[int]) -> tuple[int | None, int | None]:
-    """Return the first and last line in the file of a span of a piece."""
+def _lines(block: Block, first: int, last: int, rows: list[int]) -> tuple[int | None, int | None]:
+    """Return the lines in the file of the first and last line of a piece, which has these rows of a table."""
     if block.line is None and not block.lines:
         return None, None
-    first = piece.count("\n", 0, start)
-    last = first + piece.count("\n", start, end)
     if rows:
         if first == 0 < last and rows[1] > 1:  # a repeated header is not where this part stands
             first = 1
