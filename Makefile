@@ -1,15 +1,17 @@
 # Everything is done inside .venv; nothing else on the machine is changed.
 VENV := .venv
 PY := $(VENV)/bin/python
-QUESTION ?= Explain in one sentence what a factory does.
+QUESTION ?= How does a client learn what it paid?
+DOCS ?= docs
 
 .PHONY: install run test lint docs bench clean
 
 install: $(VENV)/.installed          ## make .venv with all that `make run` needs
-run: install                         ## start the factory and ask it one question
-	$(VENV)/bin/aigrid up --ask "$(QUESTION)"
+run: install                         ## start the factory, add DOCS to its knowledge, ask that one question
+	$(VENV)/bin/aigrid up --ask "$(QUESTION)" --docs "$(DOCS)"
 test: $(VENV)/.installed-test        ## run all tests; those that need the model skip where it cannot be fetched
 	@$(VENV)/bin/aigrid models pull smollm2-135m-instruct || true
+	@$(VENV)/bin/aigrid models pull all-minilm-l6-v2 || true
 	$(PY) -m pytest -n 2 --dist loadgroup
 lint: $(VENV)/.installed-test        ## format, lint, types
 	$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy

@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from benchmarks import common
 from tests.docs.pages import ROOT, blocks
+
+from aigrid.core.config import Config
+from aigrid.core.models import resolve
 
 TUTORIAL = ROOT / "docs/tutorial/first-factory.md"
 
@@ -17,6 +21,10 @@ def runnable():
     return sorted(found, key=lambda block: text.index(block.text))
 
 
+@pytest.mark.skipif(
+    not resolve("all-minilm-l6-v2", Config()).present,
+    reason="the embedding model is not here: `aigrid models pull all-minilm-l6-v2` lets this run",
+)
 def test_the_tutorial_works_as_it_is_written(tmp_path):
     steps = runnable()
     assert len(steps) > 6

@@ -216,9 +216,13 @@ def summary(report: "Report") -> str:
 
 
 def show_report(console: "Console", report: "Report") -> None:
-    """Print what an ingestion did, and what it skipped."""
+    """Print what an ingestion did, and what it skipped, by reason."""
     console.print(summary(report), markup=False)
-    for each in report.skipped[:SHOWN_SKIPPED]:
-        console.print(f"skipped: {each.path}: {each.reason}", markup=False, style="yellow")
-    if len(report.skipped) > SHOWN_SKIPPED:
-        console.print(f"and {len(report.skipped) - SHOWN_SKIPPED:,} more; see `aigrid knowledge sources --skipped`")
+    reasons: dict[str, list[str]] = {}
+    for each in report.skipped:
+        reasons.setdefault(each.reason, []).append(each.path)
+    for reason, paths in list(reasons.items())[:SHOWN_SKIPPED]:
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        console.print(f"skipped: {paths[0]}{more}: {reason}", markup=False, style="yellow")
+    if len(reasons) > SHOWN_SKIPPED:
+        console.print("`aigrid knowledge sources --skipped` says all of it", style="yellow")

@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from aigrid.cli.chat import price_line
+from aigrid.cli.chat import measured_by
 from aigrid.cli.client import Answer, Gateway, take
 from aigrid.cli.knowledge import excerpt, place
 from aigrid.cli.output import err, out
+from aigrid.cli.units import energy, seconds
 from aigrid.core.clock import mono_ns
+from aigrid.ledger.prices import usd
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,3 +68,16 @@ def show_sources(console: "Console", answer: Answer, found: dict[str, Any]) -> N
         for each in nearest:
             console.print(f"    {place(each)}: “{excerpt(each['quote'], 160)}”", markup=False, style="dim")
     err().print(price_line(answer), style="dim", markup=False)
+
+
+def price_line(answer: Answer) -> str:
+    """Say in one line what an answer took and cost, its search included."""
+    parts = [
+        f"{answer.prompt_tokens} + {answer.completion_tokens} tokens (prompt + completion)",
+        f"answered after {seconds(answer.duration_ns)}",
+    ]
+    if answer.energy_mj is not None:
+        parts.append(f"{energy(answer.energy_mj)} ({measured_by(answer.energy_source)})")
+    if answer.cost_nusd is not None:
+        parts.append(usd(answer.cost_nusd))
+    return " · ".join(parts)

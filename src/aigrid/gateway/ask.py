@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aigrid.knowledge.answer import Event
 
 
-class AskBody(Struct, forbid_unknown_fields=True):
+class AskBody(Struct):
     """A question to be answered from the documents by `model`: the first chat model where none is named.
 
     `limit` is how many passages are read for it, `max_tokens` how long the model may write.
@@ -73,7 +73,7 @@ class Asking:
 
         knowledge, body, readers = self._gateway.knowledge, self.body, readers_of(self._key)
         hits = await knowledge.find(self._key, body.question, body.limit, self.spent)
-        store, embedder = await knowledge.read(lambda library: (library.store, library.embedder))
+        store, embedder = await knowledge.read(lambda library: (library.store, library.embedder if hits else None))
         made = answer(
             body.question,
             hits,

@@ -36,7 +36,7 @@ AROUND = 20_000
 Question = Annotated[str, Meta(min_length=1, max_length=8000, pattern=r"\S")]
 
 
-class SearchBody(Struct, forbid_unknown_fields=True):
+class SearchBody(Struct):
     """A search: the best `limit` passages for a question or a few words."""
 
     query: Question

@@ -1,13 +1,17 @@
 """The published description of the API, made from the types that check requests."""
 
 import functools
+import re
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from aigrid import __version__
+from aigrid.gateway import openapi_knowledge as known
 from aigrid.gateway import openapi_shapes as shapes
+from aigrid.gateway.ask import AskBody
+from aigrid.gateway.knowledge import SearchBody
 from aigrid.gateway.wire.chat import ChatBody
 from aigrid.gateway.wire.completions import CompletionBody
 from aigrid.gateway.wire.embeddings import MAX_INPUTS, EmbeddingBody
@@ -32,6 +36,7 @@ _FAILURES = {
 _TEXT = {"type": "string", "minLength": 1}
 _TOKEN = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _READS = (401, 403, 404, 405, 500)
+_LISTS = (400, *_READS, 503)
 
 
 class _Post(Struct):
@@ -53,6 +58,7 @@ class _Get(Struct):
     answer: type[Struct]
     public: bool = False
     failures: tuple[int, ...] = _READS
+    query: dict[str, dict[str, Any]] = {}
 
 
 _POSTS = [
@@ -62,10 +68,14 @@ _POSTS = [
     _Post("/v1/messages", "Chat, in Anthropic's shape", MessageBody, shapes.MessageObject, True, shapes.AnthropicError),
     _Post("/v1/messages/count_tokens", "Count tokens", CountBody, shapes.TokenCount, False, shapes.AnthropicError),
     _Post("/v1/embeddings", "Embed texts", EmbeddingBody, shapes.EmbeddingList, False),
+    _Post("/v1/knowledge/search", "Find passages of the documents", SearchBody, known.PassageList, False),
+    _Post("/v1/knowledge/ask", "Answer from the documents, with citations", AskBody, known.KnowledgeAnswer),
 ]
 _GETS = [
     _Get("/v1/models", "List models", shapes.ModelList),
     _Get("/v1/models/{model}", "Describe a model", shapes.Model),
+    _Get("/v1/knowledge/sources", "List documents", known.SourceList, failures=_LISTS, query=known.PAGING),
+    _Get("/v1/knowledge/sources/{id}", "Read a document", known.SourceText, failures=_LISTS, query=known.PLACE),
     _Get("/health/live", "Is the process alive?", shapes.Live, True, (405, 500)),
     _Get("/health/ready", "Can it answer requests?", shapes.Ready, True, (405, 500)),
     _Get("/", "Where to look next", shapes.About, True, (405, 500)),
@@ -83,7 +93,7 @@ def _document() -> dict[str, Any]:
         get.answer for get in _GETS
     ]
     items: list[Any] = [MessageItem, CallItem, OutputItem, ReasoningItem]
-    types = list(dict.fromkeys([*types, *items]))
+    types = list(dict.fromkeys([*types, *items, known.McpMessage]))
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     refer = dict(zip(types, references, strict=True))
     schemas["MessageItem"]["required"].remove("type")
@@ -99,6 +109,7 @@ def _document() -> dict[str, Any]:
     paths = {post.path: {"post": _post(post, refer)} for post in _POSTS}
     paths |= {get.path: {"get": _get(get, refer)} for get in _GETS}
     paths["/health/ready"]["get"]["responses"]["503"] = _answer("Not now.", refer[shapes.Ready])
+    paths["/mcp"] = {"post": known.mcp(_name("post", "/mcp"), refer[known.McpMessage])}
     paths["/metrics"] = {"get": _text("Measurements for Prometheus", "text/plain")}
     paths["/openapi.json"] = {"get": _text("This document", "application/json", {"type": "object"})}
     return {
@@ -153,9 +164,13 @@ def _get(get: _Get, refer: dict[Any, dict[str, Any]]) -> dict[str, Any]:
         "operationId": _name("get", get.path),
         "responses": {"200": _answer("The answer.", refer[get.answer]), **failures},
     }
-    if "{model}" in get.path:
-        name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        operation["parameters"] = [name]
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        for name in re.findall(r"{(\w+)}", get.path)
+    ]
+    parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in get.query.items()]
+    if parameters:
+        operation["parameters"] = parameters
     if get.public:
         operation["security"] = []
     return operation

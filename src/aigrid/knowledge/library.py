@@ -68,7 +68,9 @@ class Library:
     # reading
 
     def search(self, question: str, limit: int = 10, readers: frozenset[str] = ANYONE) -> list[Hit]:
-        """Return the best chunks for a question, best first."""
+        """Return the best chunks for a question, best first; where there are none, no model is loaded for it."""
+        if not self.store.count(readers):
+            return []
         from aigrid.knowledge.search import search
 
         return search(self.store, self.embedder, question, limit, readers, thorough=True)
