@@ -19,10 +19,10 @@ import openvino_genai as genai
 
 from aigrid.core.errors import BadRequest
 from aigrid.engines.base import GenerateRequest, Grammar
+from aigrid.engines.openvino_pattern import LARGEST_REPEAT, Patterns
 from aigrid.engines.openvino_text import CALL_BEGIN, CALL_END
 
 _LARGEST_TEXT = 64 << 10
-_LARGEST_BOUND = 100_000
 _BOUNDS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _REMEMBERED = 1024
 
@@ -67,10 +67,11 @@ def _plain(grammar: Grammar) -> tuple[str, Any]:
         raise BadRequest(f"the grammar has {len(grammar.value):,} characters; {_LARGEST_TEXT:,} is the most",
                          param="response_format")  # fmt: skip
     if grammar.kind == "regex":
+        Patterns().add(grammar.value, "response_format")
         return f"regex {grammar.value}", _Config(regex=grammar.value)
     if grammar.kind == "json":
         return "json", _Config(grammar=_JSON_OBJECT)
-    _check_bounds(_parse(grammar.value), "response_format")
+    _check_bounds(_parse(grammar.value), Patterns(), "response_format")
     return f"schema {grammar.value}", _Config(json_schema=grammar.value)
 
 
@@ -81,15 +82,20 @@ def _parse(text: str) -> Any:
         raise BadRequest(f"the JSON schema is not JSON: {error}", param="response_format") from error
 
 
-def _check_bounds(schema: Any, param: str) -> None:
+def _check_bounds(schema: Any, patterns: Patterns, param: str) -> None:
     stack = [schema]
     while stack:
         item = stack.pop()
         if isinstance(item, dict):
             for key in _BOUNDS:
                 bound = item.get(key)
-                if isinstance(bound, int) and bound > _LARGEST_BOUND:
-                    raise BadRequest(f"{key} is {bound:,}; {_LARGEST_BOUND:,} is the most", param=param)
+                if isinstance(bound, int | float) and bound > LARGEST_REPEAT:
+                    raise BadRequest(f"{key} is {bound:,}; {LARGEST_REPEAT:,} is the most", param=param)
+            if isinstance(pattern := item.get("pattern"), str):
+                patterns.add(pattern, param)
+            if isinstance(by_pattern := item.get("patternProperties"), dict):
+                for pattern in by_pattern:
+                    patterns.add(pattern, param)
             stack += item.values()
         elif isinstance(item, list):
             stack += item
@@ -98,7 +104,7 @@ def _check_bounds(schema: Any, param: str) -> None:
 def _tools(request: GenerateRequest) -> tuple[str, Any]:
     wanted = named_tool(request)
     forced = wanted is not None or request.tool_choice == "required"
-    tags, names = [], []
+    tags, names, patterns = [], [], Patterns()
     for index, tool in enumerate(request.tools):
         function = tool.get("function", tool)
         name = function.get("name") if isinstance(function, dict) else None
@@ -107,7 +113,7 @@ def _tools(request: GenerateRequest) -> tuple[str, Any]:
         names.append(name)
         if wanted in (None, name):
             schema = function.get("parameters") or {"type": "object"}
-            _check_bounds(schema, f"tools[{index}].function.parameters")
+            _check_bounds(schema, patterns, f"tools[{index}].function.parameters")
             begin = f'{CALL_BEGIN}\n{{"name": {json.dumps(name)}, "arguments": '
             content = _Config.JSONSchema(json.dumps(schema))
             tags.append(_Config.Tag(begin=begin, content=content, end=f"}}\n{CALL_END}"))
