@@ -22,7 +22,8 @@ from aigrid.knowledge.base import Vectors
 from aigrid.knowledge.library import Library
 from aigrid.knowledge.sandbox import Limits, Sandbox, Skipped
 from benchmarks.common import arguments, log, report, resident_bytes
-from benchmarks.hostile_corpus import AWKWARD, BAD, GOOD, SECRET, Outside, make
+from benchmarks.good_files import GOOD
+from benchmarks.hostile_corpus import AWKWARD, BAD, SECRET, Outside, make
 
 MEMORY_GIB = 3.0
 TOP = 3

@@ -143,6 +143,16 @@ Setext heading
     lines_hold(source, [block for block in parsed.blocks if block.text != text.text])
 
 
+def test_markdown_comments_are_left_out_but_not_in_code() -> None:
+    source = "<!-- hidden\n\nstill --> seen\n\nwords <!-- gone --> end\n\n```html\n<!-- shown -->\n```\n<!-- open\n"
+    assert [(block.text, block.line) for block in of(source, "x.md")] == [
+        ("seen", 3),
+        ("words  end", 5),
+        ("<!-- shown -->", 8),
+        ("<!-- open", 10),
+    ]
+
+
 def test_plain_text_knows_underlined_and_numbered_headings() -> None:
     source = "Manual\n======\n\n1. Before you start\n\nRead this.\n\n1.1 Tools\n\nA hammer.\nA nail.\n"
     blocks = of(source, "manual.txt")

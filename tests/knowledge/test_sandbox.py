@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmarks.hostile_corpus import BAD, GOOD, SECRET, Outside, make
+from benchmarks.good_files import GOOD
+from benchmarks.hostile_corpus import BAD, SECRET, Outside, make
 from benchmarks.make_files import pdf, sparse
 
 from aigrid.knowledge.base import Parsed

@@ -66,9 +66,7 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def parse(
-        self, path: str | Path, *, name: str | None = None, within: str | Path | None = None
-    ) -> Parsed | Skipped:
+    def parse(self, path: str | Path, *, name: str | None = None, within: str | Path | None = None) -> Parsed | Skipped:
         """Return what a file says; `name` is what it is called where its path does not say so.
 
         With `within`, a file outside that folder is refused, by whatever links it was reached.

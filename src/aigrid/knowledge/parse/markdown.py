@@ -20,6 +20,7 @@ _TAG = re.compile(
     r"sub|summary|sup|table|tbody|td|th|thead|tr|u|ul)\b[^<>\n]{0,1000}>",
     re.IGNORECASE,
 )
+_COMMENT = re.compile(r"<!--[^<>\n]{0,1000}-->")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _CELL = re.compile(r"(?<!\\)\|")
 _FIELD = re.compile(r"""^title\s*[:=]\s*["']?(.*?)["']?\s*$""", re.IGNORECASE | re.MULTILINE)
@@ -27,7 +28,7 @@ _FIELD = re.compile(r"""^title\s*[:=]\s*["']?(.*?)["']?\s*$""", re.IGNORECASE | 
 
 def parse_markdown(text: str) -> Parsed:
     """Return the blocks of a Markdown text; inline marks are taken away, line numbers are the file's."""
-    reader = _Reader(_without_comments(text).split("\n"))
+    reader = _Reader(text.split("\n"))
     title = reader.front_matter()
     while reader.at < len(reader.lines):
         reader.block()
@@ -44,18 +45,8 @@ def inline(text: str) -> str:
     if "**" in text or "__" in text:
         text = _STRONG.sub(r"\2", text)
     if "<" in text:
-        text = _TAG.sub("", text)
+        text = _TAG.sub("", _COMMENT.sub("", text))
     return _ESCAPE.sub(r"\1", text) if "\\" in text else text
-
-
-def _without_comments(text: str) -> str:
-    """Return text without HTML comments; lines stay where they are."""
-    parts: list[str] = []
-    at = 0
-    while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start)) >= 0:
-        parts += (text[at:start], "\n" * text.count("\n", start, end))
-        at = end + 3
-    return "".join((*parts, text[at:]))
 
 
 class _Reader:
@@ -63,6 +54,8 @@ class _Reader:
         self.lines = lines
         self.at = 0
         self.blocks = Blocks()
+        closing = (number for number in range(len(lines) - 1, -1, -1) if "-->" in lines[number])
+        self.last_closing = next(closing, -1)
 
     def front_matter(self) -> str:
         """Pass over the front matter, keep it as text, and return the title that it gives."""
@@ -85,6 +78,8 @@ class _Reader:
         line = self.lines[self.at]
         if not line.strip() or _REFERENCE.match(line):
             self.at += 1
+        elif line.lstrip().startswith("<!--") and self.at <= self.last_closing:
+            self._comment()
         elif fence := _FENCE.match(line):
             self._fence(fence[1])
         elif heading := _ATX.match(line):
@@ -109,6 +104,11 @@ class _Reader:
             end += 1
         self._add_lines(start, end, "code")
         self.at = end + 1
+
+    def _comment(self) -> None:
+        while "-->" not in self.lines[self.at]:
+            self.at += 1
+        self.lines[self.at] = self.lines[self.at].partition("-->")[2].lstrip()
 
     def _table(self) -> None:
         first = self.at
