@@ -178,7 +178,7 @@ async def test_tools_see_what_the_key_sees_and_are_charged_to_it(mcp):
     search = {"name": "knowledge_search", "arguments": {"query": "secret canteen"}}
     _, mine = await mcp.modern("tools/call", **search)
     assert "secret" not in json.dumps(mine["result"])
-    key, secret = await mcp.ledger.create_key("globex")
+    _, secret = await mcp.ledger.create_key("globex")
     _, theirs = await mcp.modern("tools/call", secret, **search)
     assert "The secret canteen" in json.dumps(theirs["result"])
     assert {record.tenant for record in await mcp.records()} == {"acme", "globex"}

@@ -241,7 +241,8 @@ from pathlib import Path
 from tests.knowledge.fakes import WordsEmbedder, library_in
 from aigrid.knowledge import ingest
 ingest.EMBED_CHUNKS = 4
-library_in(Path(sys.argv[1]), kind=sys.argv[3]).add([sys.argv[2]], progress=lambda done, total, what: print(done, flush=True))
+library = library_in(Path(sys.argv[1]), kind=sys.argv[3])
+library.add([sys.argv[2]], progress=lambda done, total, what: print(done, flush=True))
 """
 
 

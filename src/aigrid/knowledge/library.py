@@ -171,9 +171,7 @@ class Library:
                 path = next((source.path for source in known if source.id == target), None) or absolute(target)
                 below = {source.id: source for source in known if within(source.path, path)}
                 if not below and path not in roots:
-                    raise NotFound(
-                        f"`{target}` names no source and nothing that was added; see `aigrid knowledge stats`"
-                    )
+                    raise NotFound(f"`{target}` is no source and was never added; see `aigrid knowledge sources`")
                 roots.remove(path)
                 gone |= below
             return store.remove(list(gone))
