@@ -156,7 +156,7 @@ def test_a_page_is_fetched_parsed_and_found(site, tmp_path):
     ],
 )
 def test_no_address_inside_is_fetched(url, site, tmp_path):
-    with pytest.raises(AigridError, match="not on the public Internet|no address is known"):
+    with pytest.raises(AigridError, match=r"not on the public Internet|no address is known"):
         fetch.fetch_page(url.format(port=site.rpartition(":")[2]), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
