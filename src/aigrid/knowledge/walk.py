@@ -10,6 +10,8 @@ import msgspec
 MAX_BYTES = 256 << 20
 """The largest file that is read, in bytes."""
 
+LINK = "a link: links are not followed, add what it points to"
+
 GENERATED = frozenset({"node_modules", "__pycache__", "venv", "site-packages"})
 
 
@@ -39,9 +41,13 @@ class Walk:
             return
         for folder, folders, files in os.walk(self.root, onerror=self._missed):
             folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in GENERATED)
-            for name in sorted(files):
+            for name in sorted([*files, *(name for name in folders if os.path.islink(os.path.join(folder, name)))]):
                 path = os.path.join(folder, name)
-                if not name.startswith(".") and not os.path.islink(path):
+                if name.startswith("."):
+                    continue
+                if os.path.islink(path):
+                    yield Found(path if path.isprintable() else ascii(path)[1:-1], refused=LINK)
+                else:
                     yield look(path)
 
     def _missed(self, error: OSError) -> None:
