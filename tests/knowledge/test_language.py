@@ -1,10 +1,14 @@
 """Words and sentences in English, Chinese and Japanese."""
 
+from collections import Counter
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aigrid.knowledge.language import estimate_tokens, normalise, query_terms, sentence_spans, sentences, terms
+from aigrid.knowledge.postings import Postings, term_hash
 from aigrid.knowledge.stem import stem
 
 
@@ -113,7 +117,7 @@ def test_sentences(text: str, expected: list[str] | int) -> None:
 @given(st.text(alphabet="ab .!?。！\n-「」1", max_size=60))
 def test_sentences_are_in_order_and_leave_out_nothing_but_space(text: str) -> None:
     spans = sentence_spans(text)
-    assert all(first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False))
+    assert all(first[1] <= second[0] for first, second in pairwise(spans))
     assert "".join("".join(text[start:end].split()) for start, end in spans) == "".join(text.split())
 
 
@@ -121,3 +125,13 @@ def test_token_estimates_follow_script() -> None:
     assert estimate_tokens("東京都庁") == 4
     assert estimate_tokens("x" * 42) == 10
     assert estimate_tokens("") == 0
+
+
+@given(st.lists(st.text(alphabet="wing wings. The_x1 2.5,()'’é東京都ｱ\u00a0\n", max_size=60), max_size=5))
+def test_what_is_indexed_is_what_terms_says(texts: list[str]) -> None:
+    made = Postings.of(texts)
+    ends = made.sizes.cumsum()
+    for text, end, size in zip(texts, ends, made.sizes, strict=True):
+        span = slice(end - size, end)
+        counted = dict(zip(made.hashes[span].tolist(), made.counts[span].tolist(), strict=True))
+        assert counted == {term_hash(term): often for term, often in Counter(terms(text)).items()}

@@ -17,6 +17,7 @@ from aigrid.knowledge.postings import Postings, RowNumbers, Segment, term_hash
 
 K1 = 1.2
 B = 0.75
+MERGED = 4
 
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -173,9 +174,8 @@ class Index:
             setattr(self, name, new)
 
     def _append(self, segment: Segment) -> None:
-        """Add a segment; merge while the last but one is not at least three times the last."""
+        """Add a segment; where the last four are of a size, make them one."""
         parts = [*self._segments, segment]
-        while len(parts) > 1 and len(parts[-2].rows) < 3 * len(parts[-1].rows):
-            last = parts.pop()
-            parts[-1] = parts[-1].merge(last)
+        while len(parts) >= MERGED and len(parts[-MERGED].rows) <= MERGED * len(parts[-1].rows):
+            parts[-MERGED:] = [Segment.merge(parts[-MERGED:])]
         self._segments = tuple(parts)

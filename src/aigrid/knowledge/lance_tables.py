@@ -115,12 +115,13 @@ class Tables:
         starts = np.concatenate([[0], np.cumsum(postings.sizes)]).astype(np.int32)
         dimensions = vectors.shape[1]
         many = len(chunks)
+        readers = {each: json.dumps(each) for each in {chunk.readers for chunk in chunks}}
         columns = [
             pa.array(np.arange(first, first + many)),
             pa.array(np.full(many, generation)),
             pa.array([chunk.source_id for chunk in chunks]),
             pa.array([chunk.position for chunk in chunks], pa.int32()),
-            pa.array([json.dumps(chunk.readers) for chunk in chunks]),
+            pa.array([readers[chunk.readers] for chunk in chunks]),
             pa.array([msgspec.json.encode(chunk) for chunk in chunks], pa.binary()),
             pa.ListArray.from_arrays(pa.array(starts), pa.array(postings.hashes)),
             pa.ListArray.from_arrays(pa.array(starts), pa.array(postings.counts)),

@@ -43,17 +43,22 @@ def normalise(text: str) -> str:
     return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
 
 
+def plain_words(text: str) -> list[str]:
+    """Return the words of a text that is all ASCII, in lower case; `word_terms` makes terms of each."""
+    return ASCII_WORD.findall(text.lower())
+
+
 def terms(text: str) -> list[str]:
     """Return the terms of a text to be indexed, in order, repetitions included."""
     if text.isascii():
-        return [term for word in ASCII_WORD.findall(text.lower()) for term in _known.get(word) or _forms(word)]
+        return [term for word in plain_words(text) for term in _known.get(word) or word_terms(word)]
     found: list[str] = []
     for word, is_cjk in _words(text):
         if is_cjk:
             found.extend(word)
             found.extend(word[at : at + 2] for at in range(len(word) - 1))
         else:
-            found.extend(_known.get(word) or _forms(word))
+            found.extend(_known.get(word) or word_terms(word))
     return found
 
 
@@ -65,24 +70,24 @@ def query_terms(text: str) -> list[str]:
         if is_cjk:
             found.extend([word] if len(word) == 1 else (word[at : at + 2] for at in range(len(word) - 1)))
         elif word in STOP_WORDS:
-            left_out.extend(_forms(word))
+            left_out.extend(word_terms(word))
         else:
-            found.extend(_forms(word))
+            found.extend(word_terms(word))
     return found or left_out
 
 
 def _words(text: str) -> Iterator[tuple[str, bool]]:
     """Yield words (normalised, not stemmed) and runs of CJK characters, which are marked."""
     if text.isascii():
-        for match in ASCII_WORD.findall(text.lower()):
-            yield match, False
+        for word in plain_words(text):
+            yield word, False
         return
     for found in WORD.finditer(normalise(text)):
         yield found.group(), found.lastgroup == "cjk"
 
 
-def _forms(word: str) -> tuple[str, ...]:
-    """Return the terms of one word: its stem; a name with parts (open_account_4821) whole and in parts."""
+def word_terms(word: str) -> tuple[str, ...]:
+    """Return the terms of one lower-case word: its stem; a name with parts (open_account_4821) whole and in parts."""
     made = _known.get(word)
     if made is None:
         made = tuple(_make(word.replace("’", "'")))
