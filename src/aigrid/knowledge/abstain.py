@@ -18,6 +18,10 @@ from aigrid.knowledge.language import CJK_RUN, terms
 Kind = Literal["when", "count", "who", "where", "other"]
 
 
+OTHERS = 3
+"""The best chunk is compared with the one so many places below it."""
+
+
 class Model(msgspec.Struct, frozen=True):
     """Coefficients: figures are centred, scaled, weighted and summed; at `threshold` or more there is an answer."""
 
@@ -30,8 +34,11 @@ class Model(msgspec.Struct, frozen=True):
 
     def score(self, figures: dict[str, float]) -> float:
         """Return the log-odds that there is an answer."""
-        parts = zip(self.names, self.centre, self.scale, self.weights, strict=True)
-        return self.bias + sum(weight * (figures[name] - mid) / scale for name, mid, scale, weight in parts)
+        total = self.bias
+        for name, mid, scale, weight in zip(self.names, self.centre, self.scale, self.weights, strict=True):
+            if not math.isnan(figures[name]):
+                total += weight * (figures[name] - mid) / scale
+        return total
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -71,11 +78,11 @@ def _mostly_cjk(text: str) -> bool:
 
 
 def figures(reading: Reading) -> dict[str, float]:
-    """Return what the models weigh; `reading` must hold at least one passage."""
+    """Return what the models weigh; `reading` must hold at least one passage. NaN is unknown, and weighs nothing."""
     ranked = reading.passages()
     best = ranked[0]
     whole = next(each for each in reading.chunks if each.chunk is best.chunk)
-    matches = sorted((each.match for each in reading.chunks), reverse=True)
+    matches = sorted({round(each.match, 2) for each in reading.chunks}, reverse=True)  # a copy is not another text
     kind = kind_of(reading.question)
     return {
         "match": best.match,
@@ -88,7 +95,7 @@ def figures(reading: Reading) -> dict[str, float]:
         "top_coverage": max(each.coverage for each in reading.chunks),
         "similarity": best.similarity,
         "top_similarity": max(passage.similarity for passage in ranked),
-        "lead": matches[0] - matches[min(3, len(matches) - 1)],
+        "lead": matches[0] - matches[OTHERS] if len(matches) > OTHERS else math.nan,
         "terms": math.log1p(len(reading.terms)),
         "count": float(kind == "count"),
         "no_candidate": float(not holds_candidate(kind, reading.question, best)),

@@ -16,8 +16,8 @@ from aigrid.engines.base import Usage
 from aigrid.knowledge.abstain import Verdict, judge
 from aigrid.knowledge.base import Embedder, Hit
 from aigrid.knowledge.cite import Citation, Plain, cite
-from aigrid.knowledge.evidence import Passage, Rarity, Reading, read
-from aigrid.knowledge.prompt import gives_orders, messages_for
+from aigrid.knowledge.evidence import Rarity, Reading, read
+from aigrid.knowledge.prompt import messages_for
 from aigrid.knowledge.support import Speech, supported
 
 QUOTES = 4
@@ -134,8 +134,6 @@ def citations_of(reading: Reading, plain: Plain) -> list[Citation]:
     for passage in ranked:
         if len(found) == QUOTES or passage.score < WORTH * ranked[0].score:
             break
-        if gives_orders(passage.text):
-            continue
         if passage.chunk.source_id not in texts:
             texts[passage.chunk.source_id] = plain(passage.chunk.source_id)
         made = cite(

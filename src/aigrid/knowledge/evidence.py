@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from aigrid.knowledge.base import Chunk, Embedder, Hit, Vectors
 from aigrid.knowledge.language import STOP_WORDS, query_terms, sentence_spans, terms
+from aigrid.knowledge.prompt import gives_orders
 
 if TYPE_CHECKING:
     from aigrid.knowledge.store import RowStore
@@ -26,6 +27,8 @@ Floats = npt.NDArray[np.float32]
 
 CHUNKS = 8
 """How many of the best chunks are read."""
+ELSEWHERE = 100
+"""So many chunks without any of the question's terms are thought of, so that a word of a small corpus counts as rare."""
 LONGEST = 600
 """A sentence beyond this many characters is read in pieces."""
 
@@ -102,6 +105,7 @@ def read(question: str, hits: Sequence[Hit], embedder: Embedder | None, rarity: 
     """Compare the sentences of the best `CHUNKS` hits with the question. Blocking.
 
     Without an embedder terms alone are compared; without `rarity` terms are as rare as they are among the hits.
+    Sentences that give orders to a model are no evidence and are left out.
     """
     wanted = list(dict.fromkeys(query_terms(question)))
     held = [frozenset(terms(f"{hit.chunk.context}\n{hit.chunk.text}")) for hit in hits]
@@ -113,6 +117,8 @@ def read(question: str, hits: Sequence[Hit], embedder: Embedder | None, rarity: 
         found = Read(chunk, _coverage(weights, holds), known)
         for start, end in spans(chunk):
             text = chunk.text[start:end]
+            if gives_orders(text):
+                continue
             covered = _coverage(weights, frozenset(terms(text)))
             found.passages.append(Passage(place, chunk, chunk.start + start, chunk.start + end, text, covered))
         if found.passages:
@@ -142,7 +148,7 @@ def _rarity_among(held: Sequence[frozenset[str]], wanted: Sequence[str]) -> dict
 
 
 def _rarity(holding: int, of: int) -> float:
-    return math.log1p((of - holding + 0.5) / (holding + 0.5))
+    return math.log1p((of + ELSEWHERE - holding + 0.5) / (holding + 0.5))
 
 
 def _coverage(rarity: dict[str, float], holds: frozenset[str]) -> float:

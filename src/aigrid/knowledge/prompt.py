@@ -15,7 +15,8 @@ SYSTEM = (
 _ORDERS = re.compile(
     r"\b(ignore|disregard|forget|override|bypass)\b.{0,40}\b(instruction|prompt|guideline|direction|context|everything)"
     r"|\b(ignore|disregard|forget) (all|any|the|your|what)\b.{0,20}\b(previous|above|before|earlier|documents?|rules)\b"
-    r"|\b(system|developer) (prompt|override)\b|\byou are (now|no longer)\b|\b(from now on|instead),? (you|answer|say)\b"
+    r"|\b(system|developer) (prompt|override)\b|\byou are (now|no longer)\b"
+    r"|\b(from now on|instead),? (you|answer|say)\b"
     r"|\b(answer|reply|respond|output|say|print) (only|exactly|nothing but)\b|\bnew instructions?\b"
     r"|\b(language model|chatbot|ai assistant)s? (must|should|shall|reading)\b|\bif you are an? (ai|assistant|language)"
     r"|<\|?(im_start|im_end|system|assistant|user|endoftext)|\[/?inst\]|^\s*(system|assistant|user) ?:"

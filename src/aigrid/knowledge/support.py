@@ -74,11 +74,14 @@ def _check(speech: Speech, sentence: str) -> str | None:
     if not bare or any(bare in said for said in speech.said):
         return None
     count = range(len(speech.quotes))
-    groups = [(at,) for at in count if bears_out(speech.quotes[at], bare, speech.question)] or [
-        pair
-        for pair in combinations(count, 2)
-        if bears_out(" ".join(speech.quotes[at] for at in pair), bare, speech.question)
-    ]
+    for size in (1, 2):  # one quote, else two together
+        groups = [
+            group
+            for group in combinations(count, size)
+            if bears_out(" ".join(speech.quotes[at] for at in group), bare, speech.question)
+        ]
+        if groups:
+            break
     group = _closest(speech, bare, groups)
     return speech.say(bare, [at + 1 for at in group]) if group else None
 
