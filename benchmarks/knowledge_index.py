@@ -1,8 +1,9 @@
 """How quickly chunks get into the index, and how quickly a hybrid query is answered: parts of `knowledge_speed`.
 
 The 50,000 chunks are Cranfield's abstracts and the bank's documents, cut by the chunker, over and over with some words
-exchanged so that no two are the same; vectors are those of their originals with noise added. What is timed for the
-index is everything but embedding: terms, postings, vectors, files on disk, the commit, and that it can be found.
+exchanged so that no two are the same; vectors are those of their originals with some of another chunk's added. What
+is timed for the index is everything but embedding: terms, postings, vectors, files on disk, the commit, and that it
+can be found.
 """
 
 import tempfile
@@ -65,8 +66,8 @@ def additions(embedder: Embedder, many: int = CHUNKS, seed: int = 1) -> list[Add
         for position, pick in enumerate(picks):
             text = varied(texts[pick], words, chance) if first + position >= len(texts) else texts[pick]
             chunks.append(Chunk(f"{name}/{position}", name, position, text, 0, len(text), path=name))
-        noise = chance.standard_normal((len(picks), known.shape[1])).astype(np.float32) * 0.02
-        vectors = known[picks] + noise
+        others = chance.integers(0, len(texts), len(picks))
+        vectors = known[picks] + known[others] * chance.uniform(0.1, 0.4, (len(picks), 1)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         plain = "\n\n".join(chunk.text for chunk in chunks)
         made.append(Addition(Source(name, name, "", chunks=len(chunks)), plain, chunks, vectors))

@@ -153,14 +153,15 @@ def test_neighbours_raise_a_candidate_but_never_over_the_best() -> None:
 
 
 def test_shared_words_count_by_how_rare_they_are() -> None:
-    alike = shared_words(["the wing slipstream", "slipstream of", "the of", "the end", ""])
+    alike = shared_words([text.split() for text in ("the wing slipstream", "slipstream of", "the of", "the end", "")])
     assert alike[0, 1] > alike[0, 3]
     assert alike[0].max() == pytest.approx(1.0)
     assert not alike[4].any()
 
 
 def test_feedback_keeps_the_query_and_adds_what_the_best_say() -> None:
-    mixed = feedback({"wing": 1.0}, ["wing slipstream propeller the the", "slipstream"], [1.0, 0.5], most=2, share=0.4)
+    passages = [["wing", "slipstream", "propeller", "the", "the"], ["slipstream"]]
+    mixed = feedback({"wing": 1.0}, passages, [1.0, 0.5], most=2, share=0.4)
     assert mixed["wing"] >= 0.6
     assert "slipstream" in mixed
     assert "the" not in mixed
@@ -170,7 +171,9 @@ def test_feedback_keeps_the_query_and_adds_what_the_best_say() -> None:
 
 def test_words_side_by_side_count_most() -> None:
     rarity = {"heat": 2.0, "flow": 2.0}
-    near, far, none = togetherness("heat flow", ["heat flow", "heat and then the flow", "heat"], rarity)
+    near, far, none = togetherness(
+        "heat flow", [text.split() for text in ("heat flow", "heat and then the flow", "heat")], rarity
+    )
     assert near == 1.0
     assert 0 < far < near
     assert none == 0.0

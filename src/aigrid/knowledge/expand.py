@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from aigrid.knowledge.base import Vectors
-from aigrid.knowledge.language import STOP_WORDS, query_terms, sentences, terms
+from aigrid.knowledge.language import STOP_WORDS, query_terms, sentences
 
 PART_AFTER = 5
 """A query of more sentences than this is searched by its parts: one vector cannot mean all of it."""
@@ -32,16 +32,21 @@ def by_parts(similarities: Vectors) -> Vectors:
 
 
 def feedback(
-    weights: Mapping[str, float], texts: Sequence[str], scores: Sequence[float], most: int = 20, share: float = 0.4
+    weights: Mapping[str, float],
+    passages: Sequence[Sequence[str]],
+    scores: Sequence[float],
+    most: int = 20,
+    share: float = 0.4,
 ) -> dict[str, float]:
     """Return the query's terms with those that its best passages use most: a relevance model (RM3).
 
-    The passages count by their scores; `share` of the weight goes to the `most` terms that they add or confirm.
+    The passages (as terms) count by their scores; `share` of the weight goes to the `most` terms that they add or
+    confirm.
     """
     total = sum(scores) or 1.0
     model: dict[str, float] = {}
-    for text, score in zip(texts, scores, strict=True):
-        counted = Counter(term for term in terms(text) if len(term) > 1 and term not in STOP_WORDS)
+    for passage, score in zip(passages, scores, strict=True):
+        counted = Counter(term for term in passage if len(term) > 1 and term not in STOP_WORDS)
         length = sum(counted.values()) or 1
         for term, often in counted.items():
             model[term] = model.get(term, 0.0) + score / total * often / length
@@ -55,8 +60,10 @@ def feedback(
     return mixed
 
 
-def togetherness(query: str, texts: Sequence[str], rarity: Mapping[str, float], window: int = 8) -> list[float]:
-    """Return, for each text, how near to each other it has the words that stand side by side in the query.
+def togetherness(
+    query: str, passages: Sequence[Sequence[str]], rarity: Mapping[str, float], window: int = 8
+) -> list[float]:
+    """Return how near to each other each passage (as terms) has the words that stand side by side in the query.
 
     From 0 (none) to 1 (all, side by side); rare words (`rarity` by term) count for more. Long queries are not asked:
     what stands side by side in a page of prose means little.
@@ -64,14 +71,14 @@ def togetherness(query: str, texts: Sequence[str], rarity: Mapping[str, float], 
     wanted = [term for term in dict.fromkeys(query_terms(query)) if rarity.get(term, 0.0) > 0]
     pairs = list(pairwise(wanted))
     if not pairs or len(wanted) > 40:
-        return [0.0] * len(texts)
+        return [0.0] * len(passages)
     worth = {pair: (rarity[pair[0]] + rarity[pair[1]]) / 2 for pair in pairs}
     whole = sum(worth.values())
     asked = frozenset(wanted)
     found = []
-    for text in texts:
+    for passage in passages:
         places: dict[str, list[int]] = {}
-        for at, term in enumerate(terms(text)):
+        for at, term in enumerate(passage):
             if term in asked:
                 places.setdefault(term, []).append(at)
         total = 0.0

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from aigrid.knowledge.base import Vectors
 from aigrid.knowledge.postings import Postings, RowNumbers, Segment, term_hash
+from aigrid.knowledge.sketch import FROM_ROWS, Sketch
 
 K1 = 1.2
 B = 0.75
@@ -33,6 +34,7 @@ class View:
     length_norm: Floats
     segments: tuple[Segment, ...]
     vectors: Vectors
+    sketch: Sketch | None
 
     def sees(self, row: int) -> bool:
         """Whether a row is there for these readers."""
@@ -51,17 +53,29 @@ class View:
     def nearest(self, vector: Vectors, limit: int) -> list[tuple[int, float]]:
         """Return the nearest visible rows by cosine similarity, best first."""
         query = np.ascontiguousarray(vector, np.float32).reshape(-1)
-        if not self.count:
+        if not self.count or limit <= 0:
             return []
-        if self.count * 4 < len(self.visible):
-            rows = np.flatnonzero(self.visible)
-            scores = np.full(len(self.visible), -np.inf, np.float32)
-            scores[rows] = self.vectors[rows] @ query
-        else:
-            scores = self.vectors[: len(self.visible)] @ query
-            scores[~self.visible] = -np.inf
-            rows = np.flatnonzero(self.visible) if self.count <= limit else np.arange(len(scores))
-        return best(scores, rows, limit)
+        rows = self._worth_a_look(query, limit)
+        if rows is not None:
+            scores = self.vectors[rows] @ query
+            found = best(scores, np.arange(len(rows)), limit)
+            return [(int(rows[at]), score) for at, score in found]
+        scores = self.vectors[: len(self.visible)] @ query
+        return best(scores, np.flatnonzero(self.visible), limit)
+
+    def _worth_a_look(self, query: Floats, limit: int) -> Rows | None:
+        """Return visible rows that hold the nearest; None where that would be too many to pick out."""
+        many = len(self.visible)
+        if self.count * 4 < many:
+            return np.flatnonzero(self.visible)
+        if self.sketch is None or self.count < 4 * limit:
+            return None
+        bound = self.sketch.best_case(query, many)
+        bound[~self.visible] = -np.inf
+        first = np.argpartition(bound, many - 2 * limit)[many - 2 * limit :]
+        bar = np.partition(self.vectors[first] @ query, limit)[limit]
+        rows = np.flatnonzero(bound >= bar)
+        return rows if len(rows) * 4 < many else None
 
     def postings(self, term: str) -> tuple[RowNumbers, Floats]:
         """Return the visible rows with a term, and how often each has it."""
@@ -99,6 +113,7 @@ class Index:
         self._groups: npt.NDArray[np.int32] = np.zeros(0, np.int32)
         self._lengths: npt.NDArray[np.int32] = np.zeros(0, np.int32)
         self._vectors: Vectors = np.zeros((0, dimensions), np.float32)
+        self._sketch: Sketch | None = None
         self._segments: tuple[Segment, ...] = ()
         self._readers: list[frozenset[str]] = []
         self._views: dict[frozenset[int], View] = {}
@@ -125,6 +140,7 @@ class Index:
             self._groups[first:end] = groups
             self._lengths[first:end] = np.bincount(places, weights=postings.counts, minlength=many)
             self._vectors[first:end] = vectors
+            self._draw(first, vectors)
             self.size = end
             if len(places):
                 self._append(Segment.build(postings.hashes, places + np.int32(first), postings.counts))
@@ -160,7 +176,7 @@ class Index:
         lengths = self._lengths[: len(visible)]
         average = float(lengths[visible].mean()) if count else 1.0
         norm = (K1 * (1 - B + B * lengths / max(average, 1e-9))).astype(np.float32)
-        return View(visible, count, norm, self._segments, self._vectors)
+        return View(visible, count, norm, self._segments, self._vectors, self._sketch)
 
     def _reserve(self, size: int) -> None:
         room = len(self._alive)
@@ -172,6 +188,15 @@ class Index:
             new = np.zeros((room, *old.shape[1:]), old.dtype)
             new[: len(old)] = old
             setattr(self, name, new)
+
+    def _draw(self, first: int, vectors: Vectors) -> None:
+        end = first + len(vectors)
+        if self._sketch is not None:
+            if len(self._sketch.head) < len(self._alive):
+                self._sketch = self._sketch.grown(len(self._alive))
+            self._sketch.put(first, vectors)
+        elif end >= FROM_ROWS:
+            self._sketch = Sketch.fit(self._vectors[:end], len(self._alive))
 
     def _append(self, segment: Segment) -> None:
         """Add a segment; where the last four are of a size, make them one."""

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from aigrid.core.errors import UpstreamError
 from aigrid.knowledge.base import Vectors
 from aigrid.knowledge.index import K1, B
-from aigrid.knowledge.language import terms
 
 Scores = npt.NDArray[np.float32]
 
@@ -87,23 +86,23 @@ def likeness(vectors: Vectors) -> Scores:
     return np.asarray(vectors @ vectors.T, np.float32)
 
 
-def shared_words(texts: Sequence[str]) -> Scores:
-    """Return how alike each pair of texts is in its words, from 0 to 1: BM25 of one as a query against the other.
+def shared_words(passages: Sequence[Sequence[str]]) -> Scores:
+    """Return how alike each pair of passages (as terms) is in its words, from 0 to 1.
 
-    Words are as rare as they are among these texts; each row is levelled by its best.
+    That is BM25 of one as a query against the other. Words are as rare as they are among these passages; each row is levelled by its best.
     """
-    counted = [Counter(terms(text)) for text in texts]
+    counted = [Counter(passage) for passage in passages]
     columns: dict[str, int] = {}
     for words in counted:
         for word in words:
             columns.setdefault(word, len(columns))
-    often = np.zeros((len(texts), max(len(columns), 1)), np.float32)
+    often = np.zeros((len(passages), max(len(columns), 1)), np.float32)
     for row, words in enumerate(counted):
         often[row, [columns[word] for word in words]] = list(words.values())
     having = np.count_nonzero(often, axis=0)
-    rarity = np.log1p((len(texts) - having + 0.5) / (having + 0.5))
+    rarity = np.log1p((len(passages) - having + 0.5) / (having + 0.5))
     lengths = often.sum(axis=1, keepdims=True)
-    norm = K1 * (1 - B + B * lengths / max(float(lengths.mean()), 1.0)) if len(texts) else lengths
+    norm = K1 * (1 - B + B * lengths / max(float(lengths.mean()), 1.0)) if len(passages) else lengths
     alike = (often * rarity) @ (often / (often + norm + 1e-9)).T
     np.fill_diagonal(alike, 0.0)
     return np.asarray(alike / np.maximum(alike.max(axis=1, keepdims=True), 1e-9), np.float32)

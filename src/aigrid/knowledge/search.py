@@ -15,6 +15,7 @@ import numpy as np
 
 from aigrid.knowledge.base import EVERYONE, Chunk, Embedder, Hit
 from aigrid.knowledge.expand import by_parts, feedback, parts, togetherness
+from aigrid.knowledge.language import terms
 from aigrid.knowledge.rank import Reranker, Scores, fuse, likeness, shared_words, vouch
 from aigrid.knowledge.store import RowsGone, RowStore, indexed_text, weigh
 
@@ -103,18 +104,20 @@ class Candidates:
         nearest = dict(sorted(self.similar.items(), key=lambda item: (-item[1], item[0]))[: self._many])
         return fuse(self.rows, [(self.words, 0.5), (nearest, 0.5)])
 
-    def among_neighbours(self, scores: Scores, likely: Scores | None = None, texts: Sequence[str] = ()) -> Scores:
-        """Return scores to which candidates near in meaning (and in words, where texts are given) have added.
+    def among_neighbours(
+        self, scores: Scores, likely: Scores | None = None, passages: Sequence[list[str]] = ()
+    ) -> Scores:
+        """Return scores to which candidates near in meaning (and in words, where passages are given) have added.
 
-        The best by `scores` stays first; `likely` are better founded scores for the rest. Texts are those of the best
-        rows by `scores`, in order.
+        The best by `scores` stays first; `likely` are better founded scores for the rest. Passages are the terms of
+        the best rows by `scores`, in order.
         """
-        order = np.argsort(-scores, kind="stable")[: len(texts) or self._many]
+        order = np.argsort(-scores, kind="stable")[: len(passages) or self._many]
         top = (scores if likely is None else likely)[order]
         top[0] = float(top.max()) + 1e-6
         alike = likeness(self.vectors[order])
-        if texts:
-            alike += shared_words(texts)
+        if passages:
+            alike += shared_words(passages)
         out = scores - 9.0
         out[order] = vouch(top, alike)
         return np.asarray(out, np.float32)
@@ -123,17 +126,18 @@ class Candidates:
         """Return scores that take the texts of the best into account."""
         order = np.argsort(-scores, kind="stable")[: self._many]
         chunks = self._store.fetch([self.rows[at] for at in order], self._readers)
-        texts = [indexed_text(chunks[self.rows[at]]) if self.rows[at] in chunks else "" for at in order]
+        found = [chunks.get(self.rows[at]) for at in order]
+        passages = [terms(indexed_text(chunk)) if chunk else [] for chunk in found]
         first = order[:READ_FOR_WORDS]
-        more = feedback(self.weights, texts[: len(first)], scores[first].tolist())
+        more = feedback(self.weights, passages[: len(first)], scores[first].tolist())
         again = dict(self._store.words(more, self._many, self._readers))
         likely = scores + fuse(self.rows, [(again, FEEDBACK_WEIGHT)])
-        near = togetherness(self._query, texts[:READ_FOR_PLACES], self._rarity())
+        near = togetherness(self._query, passages[:READ_FOR_PLACES], self._rarity())
         bonus = np.zeros_like(scores)
         bonus[order[: len(near)]] = TOGETHER_WEIGHT * np.asarray(near, np.float32)
         direct = scores + bonus
         rank = np.argsort(-direct[order], kind="stable")
-        return self.among_neighbours(direct, likely + bonus, [texts[at] for at in rank])
+        return self.among_neighbours(direct, likely + bonus, [passages[at] for at in rank])
 
     def hits(self, scores: Scores, limit: int) -> list[Hit]:
         """Return the best rows as hits."""
