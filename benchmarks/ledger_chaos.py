@@ -13,6 +13,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -45,6 +46,18 @@ class Upstream:
         command = [sys.executable, "-m", "aigrid.cli", "echo", "--port", str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
+    def wait(self, patience: float = 60.0) -> None:
+        """Return when the server takes connections."""
+        end = time.monotonic() + patience
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1.0).close()
+                return
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
@@ -59,8 +72,9 @@ class Upstream:
 @contextlib.contextmanager
 def upstreams() -> Iterator[tuple[Upstream, Upstream]]:
     pair = Upstream(), Upstream()
-    time.sleep(1.5)
     try:
+        for one in pair:
+            one.wait()
         yield pair
     finally:
         for one in pair:
