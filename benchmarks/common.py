@@ -33,7 +33,7 @@ def machine() -> dict[str, Any]:
     memory_kb = int(Path("/proc/meminfo").read_text().split()[1])
     return {
         "processor": model or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "memory_gib": round(memory_kb / (1 << 20), 1),
         "python": platform.python_version(),
         "kernel": platform.release().partition("-")[0],
