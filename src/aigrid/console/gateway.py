@@ -78,9 +78,9 @@ class Gateway:
             ) from error
 
     async def models(self, key: str) -> list[str]:
-        """Return the ids of the models that `key` may use."""
+        """Return the ids of the models that `key` may chat with."""
         answer = await self._call("GET", "/v1/models", key=key)
-        return [model["id"] for model in answer["data"]]
+        return [model["id"] for model in answer["data"] if "chat" in model["capabilities"]]
 
     async def csv(self, query: str) -> AsyncIterator[bytes]:
         """Iterate over the ledger's CSV for a query string; raises before the first part."""

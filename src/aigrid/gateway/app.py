@@ -180,7 +180,8 @@ class Gateway:
     def _model_row(self, name: str, model: Any) -> dict[str, Any]:
         created = self.started_ns // SECOND
         row = {"id": name, "object": "model", "created": created, "owned_by": model.owned_by}
-        return {**row, "context_length": model.context, "display_name": name, "type": "model"}
+        does = [each for each in ("chat", "completions", "embeddings") if getattr(model, each)]
+        return {**row, "context_length": model.context, "capabilities": does, "display_name": name, "type": "model"}
 
     async def _embeddings(self, request: Request) -> Response:
         return await embed(self, request)

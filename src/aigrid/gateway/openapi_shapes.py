@@ -208,6 +208,7 @@ class Model(Struct):
     created: int
     owned_by: str
     context_length: int
+    capabilities: list[Literal["chat", "completions", "embeddings"]]
 
 
 class ModelList(Struct):
