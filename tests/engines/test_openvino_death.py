@@ -14,7 +14,7 @@ import pytest
 from aigrid.core import models
 from aigrid.core.config import Config, EngineConfig
 from aigrid.core.errors import AigridError, Conflict, EngineDied
-from aigrid.engines import openvino_load
+from aigrid.engines import openvino_load, openvino_watch
 from aigrid.engines.base import GenerateRequest, Sampling
 from aigrid.engines.openvino import OpenVinoEngine
 
@@ -89,6 +89,60 @@ async def test_a_request_is_retried_once_only(engine):
     engine._bury()
     with pytest.raises(EngineDied):
         await waiting
+
+
+async def test_a_worker_that_stands_still_is_ended_and_another_takes_over(engine, monkeypatch):
+    begun = engine.generate(request("begun", 4000))
+    await anext(begun)
+    waiting = asyncio.create_task(tokens(engine, request("waiting")))
+    (pid,) = engine.load().pids
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(openvino_watch, "STALL_S", 1.0)
+    message = r"stood still for 1 s and was ended while it worked on this request; .* send the request again"
+    with pytest.raises(EngineDied, match=message):
+        async with asyncio.timeout(60):
+            async for _ in begun:
+                pass
+    monkeypatch.undo()
+    with pytest.raises(EngineDied):  # whichever of them it was that stopped the worker, it does not stop the next
+        await waiting
+    assert await tokens(engine, request("after")) == 12
+    assert engine.load().pids != (pid,)
+    await wait_gone(pid)
+
+
+async def test_an_idle_worker_is_left_alone_however_long_it_says_nothing(engine, monkeypatch):
+    (pid,) = engine.load().pids
+    monkeypatch.setattr(openvino_watch, "STALL_S", 0.1)
+    await asyncio.sleep(4.0)
+    monkeypatch.undo()
+    assert engine.load().pids == (pid,)
+    assert await tokens(engine, request()) == 12
+
+
+async def test_a_silent_worker_is_first_doubted_then_ended_and_one_that_speaks_is_neither(monkeypatch):
+    class Line:
+        heard, closed = 0, False
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(openvino_watch, "STALL_S", 0.4)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    line = Line()
+    watch = openvino_watch.Watch(line, gone.pid, lambda: True)
+    task = asyncio.create_task(watch.run())
+    for _ in range(100):
+        line.heard += 1
+        await asyncio.sleep(0.01)
+        assert not watch.doubtful
+    while not watch.doubtful:
+        assert not watch.killed
+        await asyncio.sleep(0.001)
+    await task
+    assert watch.killed
+    assert line.closed, "a process that is gone cannot be killed, but its connection ends"
 
 
 async def test_the_worker_outlives_its_client_and_tells_the_next_what_was_made(model, tmp_path):

@@ -28,6 +28,7 @@ from aigrid.engines.base import (
 )
 from aigrid.engines.openvino_link import Link, Open
 from aigrid.engines.openvino_process import WorkerProcess
+from aigrid.engines.openvino_watch import Watch
 
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _FIRST_TRIES = 3
@@ -53,6 +54,7 @@ class OpenVinoEngine:
         self._ready = asyncio.Event()
         self._failed: AigridError | None = None
         self._supervisor: asyncio.Task[None] | None = None
+        self._watch: Watch | None = None
         self._trouble = ""
         self._rate: deque[tuple[int, int]] = deque()
 
@@ -145,13 +147,14 @@ class OpenVinoEngine:
             self._rate.popleft()
         begun = sum(entry.begun for entry in self._open.values())
         up = self._ready.is_set() and self._failed is None
+        doubtful = self._watch is not None and self._watch.doubtful
         pid = self._process.pid
         return Load(
             running=begun,
             waiting=len(self._open) - begun,
             capacity=self._config.max_batch,
             tokens_per_second=float(sum(tokens for _, tokens in self._rate)),
-            state="ready" if up else "down" if self._failed is not None or self._trouble else "starting",
+            state="ready" if up and not doubtful else "down" if up or self._failed or self._trouble else "starting",
             pids=(pid,) if pid and up else (),
         )
 
@@ -225,12 +228,27 @@ class OpenVinoEngine:
             except OSError as error:
                 return self._give_up(EngineDied(f"the engine process cannot be started: {error}"))
             assert self._link is not None
-            await asyncio.shield(self._link.lost)
+            watch = await self._until_lost(self._link)
             self._ready.clear()
             self._link = None
             failures = 0 if mono_ns() - since > _STEADY_NS else failures + 1
             self._trouble = await self._process.obituary()
-            self._bury()
+            if watch.killed:
+                self._trouble = watch.verdict
+            self._bury(retry=not watch.killed)
+
+    async def _until_lost(self, link: Link) -> Watch:
+        self._watch = watch = Watch(link, self._process.pid, self._waits)
+        task = asyncio.create_task(watch.run(), name=f"watch-{self.name}")
+        try:
+            await asyncio.shield(link.lost)
+        finally:
+            task.cancel()
+            self._watch = None
+        return watch
+
+    def _waits(self) -> bool:
+        return any(not entry.last for entry in self._open.values())
 
     async def _come_up(self) -> int:
         """Connect to a worker with a loaded model; return when that was, in monotonic nanoseconds."""
@@ -254,12 +272,12 @@ class OpenVinoEngine:
         self._fail_all(error)
         self._ready.set()
 
-    def _bury(self) -> None:
-        """Keep the requests that may go to the next worker; end the others."""
+    def _bury(self, retry: bool = True) -> None:
+        """Keep the requests that may go to the next worker; end the others. Without `retry` that is all of them."""
         for seq, entry in list(self._open.items()):
             if entry.last:
                 continue  # all of its answer is here
-            if entry.begun or entry.retried:
+            if entry.begun or entry.retried or not retry:
                 del self._open[seq]
                 entry.put(EngineDied(
                     f"the engine process {self._trouble} while it worked on this request; it restarts by itself: "

@@ -48,6 +48,7 @@ class Link(asyncio.Protocol):
         self._on_made, self._on_answer = made, answered
         self._frames = wire.Frames(wire.ToClient)
         self._transport: asyncio.WriteTransport | None = None
+        self.heard = 0
         self.hello: asyncio.Future[wire.Hello | None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
 
@@ -57,6 +58,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on what is complete."""
+        self.heard += 1
         try:
             messages = self._frames.feed(data)
         except ValueError:  # it speaks another language: as good as dead

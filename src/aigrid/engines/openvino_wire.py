@@ -60,7 +60,10 @@ class Hello(_Message, tag=10):
 
 
 class Made(_Message, tag=11):
-    """What one step made, for all requests of the connection together: (seq, chunk, whether it is the last)."""
+    """What one step made, for all requests of the connection together: (seq, chunk, whether it is the last).
+
+    One without chunks says that the worker is alive.
+    """
 
     chunks: list[tuple[int, Chunk, bool]]
 

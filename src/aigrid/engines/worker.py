@@ -32,6 +32,7 @@ EXIT_REFUSED = 3
 """Exit status when the model cannot be served; the last line of standard error says why."""
 
 _OOM_PREFERENCE = 500
+_LONGEST_SILENCE_S = 1.0
 
 
 class Client:
@@ -69,7 +70,7 @@ class Worker:
         self.args = args
         self.clients: set[Client] = set()
         self.stopping = False
-        self.alone_since = time.monotonic()
+        self.alone_since = self.told_at = time.monotonic()
         self.selector = selectors.DefaultSelector()
         listener.setblocking(False)
         self.selector.register(listener, selectors.EVENT_READ)
@@ -84,7 +85,8 @@ class Worker:
                 if left <= 0:
                     return
                 timeout = 0.0 if busy else left
-            for key, events in self.selector.select(timeout):
+            # who has left is seen before who comes: a newcomer is told how many others there are
+            for key, events in sorted(self.selector.select(timeout), key=lambda found: found[0].data is None):
                 if key.fileobj is self.listener:
                     self._accept()
                 else:
@@ -162,6 +164,11 @@ class Worker:
                 self._send(client, _failure(seq, result))
         for client, chunks in frames.items():
             self._send(client, wire.Made(chunks))
+        now = time.monotonic()
+        if now - self.told_at > _LONGEST_SILENCE_S:  # a long prompt takes many steps that make nothing
+            self.told_at = now
+            for client in list(self.clients - frames.keys()):
+                self._send(client, wire.Made([]))
 
     def _send(self, client: Client, message: wire.ToClient) -> None:
         try:
