@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from aigrid.console.gateway import Gateway
-from aigrid.gateway.admin_access import FORWARDED, host_name, is_loopback
+from aigrid.gateway.admin_access import host_name, is_loopback, is_proxied
 
 COOKIE = "aigrid_session"
 SESSION_S = 12 * 3600.0
@@ -146,8 +146,7 @@ class Guard:
         if problem := self._foreign(scope, headers):
             await _refuse(scope, send, 403, problem)
             return
-        proxied = any(name in headers for name in FORWARDED)
-        session = None if proxied else self._open_session()
+        session = None if is_proxied(headers) else self._open_session()
         session = session or self._sessions.find(cookie(headers.get(b"cookie", "")))
         path: str = scope["path"]
         if session is None and path not in OPEN_PATHS and not path.startswith("/_nicegui/"):

@@ -5,7 +5,10 @@ The open door on loopback is guarded against the two ways in which a web page el
 ever sent, so other pages cannot read an answer either.
 """
 
+import base64
+import binascii
 import ipaddress
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     from aigrid.gateway.ingestion import Ingestion
     from aigrid.gateway.knowledge import Knowledge
 
-FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
+_PROXY_HEADERS = {b"forwarded", b"via", b"x-real-ip", b"true-client-ip"}
+_PROXY_PREFIXES = (b"x-forwarded-", b"x-envoy-", b"cf-")
 
 
 class AdminGateway(Protocol):
@@ -66,21 +70,47 @@ def host_name(netloc: str) -> str:
         return ""
 
 
+def is_proxied(names: Iterable[bytes]) -> bool:
+    """Return whether one of these lower-case header names is a proxy's."""
+    return any(name in _PROXY_HEADERS or name.startswith(_PROXY_PREFIXES) for name in names)
+
+
+def is_local(request: Request, gateway: AdminGateway) -> bool:
+    """Return whether this machine asks itself: listener and caller on loopback, no proxy's header."""
+    ends = (gateway.config.gateway.host, request.address)
+    return all(is_loopback(end) for end in ends) and not is_proxied(request.headers)
+
+
 async def authorise_admin(request: Request, gateway: AdminGateway) -> str:
     """Return the name of who asks, for the audit log.
 
     Raises `Unauthorized` without a good key where one is needed, `Forbidden` for a key of another scope or a
-    request that another web site may have caused. A key that is shown is always checked, on loopback too.
+    request that another web site may have caused. A key that is shown is always checked, on loopback too: as a
+    bearer, as the password (or, without one, the name) of `Basic`, or as `x-api-key`.
     """
-    scheme, _, secret = request.header(b"authorization").partition(" ")
-    if secret and scheme.lower() == "bearer":
-        return await _authorise_key(secret.strip(), gateway.ledger)
-    if not is_loopback(gateway.config.gateway.host) or not is_loopback(request.address):
-        raise Unauthorized("administration needs an admin key: send `Authorization: Bearer <admin key>`")
-    if any(name in request.headers for name in FORWARDED):
-        raise Unauthorized("this request came through a proxy: send `Authorization: Bearer <admin key>`")
+    secret = _shown(request)
+    if secret is not None:
+        return await _authorise_key(secret, gateway.ledger)
+    if not is_local(request, gateway):
+        why = "this came through a proxy" if is_proxied(request.headers) else "administration needs an admin key"
+        raise Unauthorized(f"{why}: send `Authorization: Bearer <admin key>`")
     _refuse_foreign_pages(request, gateway.config.gateway.host)
     return "local"
+
+
+def _shown(request: Request) -> str | None:
+    """Return the secret that a request shows in any form, or None; one that cannot be read is as good as wrong."""
+    scheme, _, value = request.header(b"authorization").strip().partition(" ")
+    value = value.strip()
+    if scheme.lower() == "basic":
+        try:
+            name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return value
+        return password or name
+    if scheme:
+        return value
+    return request.header(b"x-api-key").strip() if b"x-api-key" in request.headers else None
 
 
 async def _authorise_key(secret: str, ledger: Ledger) -> str:

@@ -14,6 +14,7 @@ from aigrid.core.errors import AigridError, MethodNotAllowed, NotFound
 from aigrid.engines.base import Engine
 from aigrid.gateway import openapi
 from aigrid.gateway.admin import admin_routes
+from aigrid.gateway.admin_access import authorise_admin, is_local
 from aigrid.gateway.ask import ask
 from aigrid.gateway.auth import authenticate
 from aigrid.gateway.embed import embed
@@ -216,6 +217,8 @@ class Gateway:
         return Response.of(state, 200 if ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
+        if not is_local(request, self):
+            await authorise_admin(request, self)
         return Response(self.metrics.expose(self), headers=[(b"content-type", b"text/plain; version=0.0.4")])
 
     async def _openapi(self, request: Request) -> Response:

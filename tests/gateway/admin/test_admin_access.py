@@ -1,5 +1,7 @@
 """Who is let in to administer, and who is not."""
 
+import base64
+
 import pytest
 
 READS = ("summary", "ledger", "series", "records", "totals", "keys", "tenants", "prices", "audit", "engines", "me")
@@ -75,6 +77,47 @@ async def test_our_own_origin_is_let_in(door):
     ).status == 200
 
 
-@pytest.mark.parametrize("header", ["x_forwarded_for", "forwarded", "x_real_ip"])
+PROXIES = ["x_forwarded_for", "x_forwarded_proto", "x_forwarded_host", "forwarded", "via", "x_real_ip", "cf_ray",
+           "cf_connecting_ip"]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", PROXIES)
 async def test_a_proxy_on_this_machine_opens_nothing(door, header):
-    assert (await door.get("/admin/summary", **{header: "203.0.113.9"})).status == 401
+    for path in ("/admin/summary", "/metrics"):
+        assert (await door.get(path, **{header: "203.0.113.9"})).status == 401
+
+
+def basic(text):
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x_api_key": "sk-aigrid-wrong"},
+        {"x_api_key": ""},
+        {"authorization": basic("admin:sk-aigrid-wrong")},
+        {"authorization": basic("sk-aigrid-wrong")},
+        {"authorization": "Basic ?"},
+        {"authorization": "Digest sk-aigrid-wrong"},
+        {"authorization": "sk-aigrid-wrong"},
+        {"authorization": "Bearer "},
+    ],
+)
+async def test_a_wrong_key_is_refused_in_whatever_form_it_is_shown(door, headers):
+    assert (await door.get("/admin/summary", **headers)).status == 401
+
+
+async def test_a_good_key_is_known_in_every_form(public):
+    _, admin = await public.ledger.create_key("ops", scope="admin")
+    _, other = await public.ledger.create_key("ops")
+    for key, status in ((admin, 200), (other, 403)):
+        for headers in ({"x_api_key": key}, {"authorization": basic(f"me:{key}")}, {"authorization": basic(key)}):
+            assert (await public.get("/admin/summary", **headers)).status == status
+
+
+async def test_figures_beyond_loopback_are_for_administrators(public):
+    assert (await public.get("/metrics")).status == 401
+    _, admin = await public.ledger.create_key("ops", scope="admin")
+    answer = await public.get("/metrics", key=admin)
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; version=0.0.4")
