@@ -49,6 +49,22 @@ def test_the_environment_wins_over_the_file(tmp_path):
         ("[engine]\nkind = 'abacus'\n", "abacus"),
         ("gateway = 3\n", "gateway"),
         ("upstreams = 3\n", "upstreams"),
+        ("[[prices]]\ntier = 'slow'\n", r"slow.*prices\[.*tier"),
+        ("[site]\nid = 'a/b'\n", r"site\.id is 'a/b', which cannot be a name: it holds '/'"),
+        ("[site]\nid = 'a\\b'\n", r"site\.id .* it holds "),
+        ("[site]\nid = '..'\n", r"site\.id .* it holds `\.\.`"),
+        ("[site]\nid = ' '\n", r"site\.id .* it is empty"),
+        ('[site]\nid = "a\\r\\nb"\n', r"site\.id .* it holds '\\r'"),
+        ('[site]\nid = "a\\u202eb"\n', r"site\.id .* it holds '\\u202e'"),
+        ("[site]\nenergy_usd_per_kwh = inf\n", r"site\.energy_usd_per_kwh is inf; it must be a finite number"),
+        ("[gateway]\nmax_wait_s = inf\n", r"gateway\.max_wait_s is inf"),
+        ("[[prices]]\nprompt_usd_per_mtok = nan\n", r"prices\[0\]\.prompt_usd_per_mtok"),
+        (
+            "[[upstreams]]\nname='a'\nurl='b'\n[[upstreams]]\nname='a'\nurl='c'\n",
+            r"upstreams\[1\]\.name is `a`, and so is upstreams\[0\]\.name",
+        ),
+        ("[[upstreams]]\nname='local'\nurl='b'\n", r"upstreams\[0\]\.name is `local`, and so is site\.id"),
+        ("[[upstreams]]\nname='a/b'\nurl='b'\n", r"upstreams\[0\]\.name is 'a/b'"),
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path, text, message):
@@ -80,6 +96,14 @@ def test_children_get_the_decided_configuration_whole():
     decided.upstreams.append(config.UpstreamConfig(name="lab", url="http://lab"))
     env = {config.EFFECTIVE: msgspec.json.encode(decided).decode(), "AIGRID_GATEWAY_PORT": "1"}
     assert load(env=env) == decided
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "null", '{"gateway": {"port": "x"}}', '{"nothing": 1}', '{"site": {"id": "/"}}', "\udc80"]
+)
+def test_a_configuration_that_was_not_handed_down_whole_is_refused_in_a_sentence(text):
+    with pytest.raises(ConfigError, match=r"^AIGRID_EFFECTIVE is not a configuration: .*; `aigrid up` sets it"):
+        load(env={config.EFFECTIVE: text})
 
 
 def test_two_configurations_share_nothing():

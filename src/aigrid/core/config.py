@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from aigrid.core.config_check import check
 from aigrid.core.errors import ConfigError
 
 
@@ -121,7 +122,7 @@ class PriceConfig(_Section):
     """What tenants pay. The most specific match wins (model before tier), then the latest `valid_from`."""
 
     model: Annotated[str, _d("model id, or `*`")] = "*"
-    tier: Annotated[str, _d("`fast`, `think`, `overnight`, or `*`")] = "*"
+    tier: Annotated[Literal["fast", "think", "overnight", "*"], _d("how hard to think; `*` is any")] = "*"
     prompt_usd_per_mtok: Annotated[float, _d("per million prompt tokens"), Meta(ge=0)] = 0.05
     cached_usd_per_mtok: Annotated[float | None, _d("per million cached prompt tokens; unset is the prompt price")] = (
         None
@@ -198,7 +199,7 @@ def config_file(env: Mapping[str, str] = os.environ) -> Path:
 def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Config:
     """Read the configuration; raises `ConfigError` that names the key and suggests the nearest known one."""
     if path is None and env.get(EFFECTIVE):
-        return msgspec.json.decode(env[EFFECTIVE], type=Config)
+        return _effective(env[EFFECTIVE])
     path = path or config_file(env)
     data: dict[str, Any] = {}
     try:
@@ -215,9 +216,20 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Confi
     _refuse_unknown(data, str(path))
     _overlay(data, env)
     try:
-        return msgspec.convert(data, Config, strict=False)
-    except msgspec.ValidationError as error:
+        config = msgspec.convert(data, Config, strict=False)
+        check(config)
+    except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(f"{path} or AIGRID_*: {error}") from error
+    return config
+
+
+def _effective(text: str) -> Config:
+    try:
+        config = msgspec.json.decode(text, type=Config)
+        check(config)
+    except (msgspec.DecodeError, UnicodeError, ConfigError) as error:
+        raise ConfigError(f"{EFFECTIVE} is not a configuration: {error}; `aigrid up` sets it, nobody else") from error
+    return config
 
 
 def _refuse_unknown(data: dict[str, Any], where: str) -> None:
