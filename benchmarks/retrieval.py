@@ -4,8 +4,9 @@ Three collections: Cranfield (nDCG@10), XQuAD's English part (recall@1 of the pa
 banking customers (recall@10 and @50 of the documents that the task requires). The peer is BM25 as Lucene has it
 (k1 1.2, b 0.75, Porter's stems, stop words) over whole documents, written here apart from the package.
 
-The settings of search are one set for all collections, the same that users get. They were chosen on the queries at
-even places; `half` gives each figure for even and odd places apart, so that fitting would show.
+The settings of search are one set for all collections, the same that users get. Weights and the number of neighbours
+were chosen on the queries at even places, the number of candidates and who may vouch by reasoning, with all figures in
+view; none is finer than one digit. `half` gives each figure for even and odd places apart, so that fitting would show.
 """
 
 import math

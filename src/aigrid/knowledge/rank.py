@@ -89,7 +89,8 @@ def likeness(vectors: Vectors) -> Scores:
 def shared_words(passages: Sequence[Sequence[str]]) -> Scores:
     """Return how alike each pair of passages (as terms) is in its words, from 0 to 1.
 
-    That is BM25 of one as a query against the other. Words are as rare as they are among these passages; each row is levelled by its best.
+    That is BM25 of one as a query against the other. Words are as rare as they are among these passages; each row is
+    levelled by its best.
     """
     counted = [Counter(passage) for passage in passages]
     columns: dict[str, int] = {}

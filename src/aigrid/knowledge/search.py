@@ -21,7 +21,8 @@ from aigrid.knowledge.store import RowsGone, RowStore, indexed_text, weigh
 
 ANYONE = frozenset((EVERYONE,))
 
-CANDIDATES = 100
+CANDIDATES = 200
+"""Rows that each way of searching brings: with some chunks to a document, the best hundred documents or so."""
 READ_FOR_WORDS = 5
 READ_FOR_PLACES = 30
 FEEDBACK_WEIGHT = 0.25
@@ -91,24 +92,32 @@ class Candidates:
         self.asked = embedder.embed(parts(query)) if embedder is not None else None
         if self.asked is not None:
             near = {row for vector in self.asked for row, _ in store.near(vector, many, readers)}
-            self.rows = list(dict.fromkeys([*self.words, *sorted(near)]))
-            self.vectors = store.vectors(self.rows) if self.rows else np.zeros((0, 1), np.float32)
-            alike = by_parts(self.vectors @ self.asked.T) if self.rows else np.zeros(0, np.float32)
-            self.similar = dict(zip(self.rows, alike.tolist(), strict=True))
+            rows = list(dict.fromkeys([*self.words, *sorted(near)]))
+            vectors = store.vectors(rows) if rows else np.zeros((0, 1), np.float32)
+            embedded = np.any(vectors, axis=1).tolist()
+            kept = [at for at, row in enumerate(rows) if embedded[at] or row in self.words]
+            self.rows, self.vectors = [rows[at] for at in kept], vectors[kept]
+            alike = by_parts(self.vectors @ self.asked.T) if kept else np.zeros(0, np.float32)
+            scored = zip(kept, alike.tolist(), strict=True)
+            self.similar = {rows[at]: similarity for at, similarity in scored if embedded[at]}
         else:
             self.rows = list(self.words)
             self.vectors = store.vectors(self.rows) if self.rows else np.zeros((0, 1), np.float32)
 
     def fused(self) -> Scores:
-        """Return one score per row from words and vectors, in equal parts."""
+        """Return one score per row from words and vectors, in equal parts; words alone where there is no vector yet."""
         nearest = dict(sorted(self.similar.items(), key=lambda item: (-item[1], item[0]))[: self._many])
-        return fuse(self.rows, [(self.words, 0.5), (nearest, 0.5)])
+        scores = fuse(self.rows, [(self.words, 0.5), (nearest, 0.5)])
+        if self.asked is not None and len(self.similar) < len(self.rows):
+            scores[[at for at, row in enumerate(self.rows) if row not in self.similar]] *= 2
+        return scores
 
     def among_neighbours(
         self, scores: Scores, likely: Scores | None = None, passages: Sequence[list[str]] = ()
     ) -> Scores:
         """Return scores to which candidates near in meaning (and in words, where passages are given) have added.
 
+        Only those of other sources: chunks of one file repeat its words, and are no second witness.
         The best by `scores` stays first; `likely` are better founded scores for the rest. Passages are the terms of
         the best rows by `scores`, in order.
         """
@@ -118,6 +127,8 @@ class Candidates:
         alike = likeness(self.vectors[order])
         if passages:
             alike += shared_words(passages)
+        sources = np.unique(self._store.owners([self.rows[at] for at in order]), return_inverse=True)[1]
+        alike[sources[:, None] == sources[None, :]] = 0.0
         out = scores - 9.0
         out[order] = vouch(top, alike)
         return np.asarray(out, np.float32)
