@@ -15,7 +15,7 @@ class WordsEmbedder:
     """Texts with the same words are near to each other. Counts what it was asked; `gate` holds it up."""
 
     name = "words"
-    dimensions = 64
+    dimensions = 1024
     max_tokens = 10_000
 
     def __init__(self):
@@ -29,10 +29,10 @@ class WordsEmbedder:
         if self.fail is not None:
             raise self.fail
         self.texts += texts
-        vectors = np.full((len(texts), self.dimensions), 0.01, np.float32)
+        vectors = np.full((len(texts), self.dimensions), 0.001, np.float32)
         for row, text in enumerate(texts):
             for word in text.lower().split():
-                vectors[row, hashlib.sha256(word.encode()).digest()[0] % self.dimensions] += 1
+                vectors[row, int.from_bytes(hashlib.sha256(word.encode()).digest()[:4]) % self.dimensions] += 1
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 

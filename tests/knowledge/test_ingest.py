@@ -213,7 +213,7 @@ def test_progress_goes_to_the_end(library, docs):
 
 
 def test_a_stop_keeps_what_is_written_and_the_next_run_does_the_rest(library, docs, monkeypatch):
-    monkeypatch.setattr(ingest, "EMBED_CHUNKS", 4)
+    monkeypatch.setattr(ingest, "WRITE_CHUNKS", 4)
     for number in range(40):
         aged_file = docs / f"{number}.txt"
         aged_file.write_text(f"number {number}")
@@ -224,6 +224,84 @@ def test_a_stop_keeps_what_is_written_and_the_next_run_does_the_rest(library, do
     assert library.stats().sources == report.added
     rest = library.add([str(docs)])
     assert report.added + rest.added == 42
+
+
+@pytest.fixture
+def many(docs, monkeypatch):
+    """So much that words are written first."""
+    monkeypatch.setattr(ingest, "WRITE_CHUNKS", 4)
+    monkeypatch.setattr(ingest, "EMBED_CHUNKS", 4)
+    for number in range(40):
+        (docs / f"{number}.txt").write_text(f"number {number} is a quince")
+        aged(docs / f"{number}.txt")
+    return docs
+
+
+def test_what_is_read_is_found_by_its_words_before_it_is_embedded(library, many, embedder):
+    embedder.gate.clear()
+    adding = threading.Thread(target=library.add, args=([str(many)],))
+    adding.start()
+    try:
+        until = time.monotonic() + 20
+        while library.store.count(EVERYBODY) < 43:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert found(library, "number 17 quince")[0] == "17.txt"
+        assert {source.embedded for source in library.sources()} == {False}
+        assert library.stats().waiting == 42
+    finally:
+        embedder.gate.set()
+        adding.join()
+    assert {source.embedded for source in library.sources()} == {True}
+    assert library.stats().waiting == 0
+    assert library.store.count(EVERYBODY) == 43
+    near = library.store.nearest(embedder.embed(["number 17 is a quince"])[0], 1, EVERYBODY)
+    assert near[0][0].path.endswith("17.txt")
+
+
+def test_what_was_not_embedded_is_embedded_the_next_time_without_reading_it_again(tmp_path, many, embedder, kind):
+    reads = []
+
+    def read(source, file):
+        reads.append(file)
+        return read_paragraphs(source, file)
+
+    library = library_in(tmp_path / "library", embedder, kind, read=read)
+    embedder.fail = RuntimeError("no memory")
+    with pytest.raises(RuntimeError, match="no memory"):
+        library.add([str(many)])
+    assert library.stats().waiting == 42
+    embedder.fail = None
+    reads.clear()
+    assert library.add([str(many)]).unchanged == 42
+    assert reads == []
+    assert library.stats().waiting == 0
+    assert len(embedder.texts) == 43
+    library.close()
+
+
+def test_a_library_embedded_in_part_finds_both_parts(library, many, embedder, monkeypatch):
+    embed = embedder.embed
+    calls = []
+
+    def twice(texts):
+        calls.append(texts)
+        if len(calls) > 2:
+            raise RuntimeError("no memory")
+        return embed(texts)
+
+    monkeypatch.setattr(embedder, "embed", twice)
+    with pytest.raises(RuntimeError, match="no memory"):
+        library.add([str(many)])
+    monkeypatch.undo()
+    waiting = library.stats().waiting
+    assert 0 < waiting < 42
+    for source in library.sources():
+        name = os.path.basename(source.path)
+        if name[0].isdigit():
+            best = library.search(f"number {name.removesuffix('.txt')} quince", 3)[0]
+            assert os.path.basename(best.chunk.path) == name, (name, source.embedded)
+            assert (best.similarity is not None) == source.embedded
 
 
 def test_an_embedder_that_fails_is_raised_and_costs_only_what_it_failed_on(library, docs, embedder):
@@ -240,7 +318,7 @@ import os, sys
 from pathlib import Path
 from tests.knowledge.fakes import WordsEmbedder, library_in
 from aigrid.knowledge import ingest
-ingest.EMBED_CHUNKS = 4
+ingest.WRITE_CHUNKS = 4
 library = library_in(Path(sys.argv[1]), kind=sys.argv[3])
 library.add([sys.argv[2]], progress=lambda done, total, what: print(done, flush=True))
 """

@@ -154,6 +154,8 @@ def stats(as_json: Json = False) -> None:
         console.print(f"{found.sources:,} sources, {found.chunks:,} chunks from {found.bytes / 1e6:,.1f} MB")
         if found.kinds:
             console.print(", ".join(f"{count:,} {kind}" for kind, count in sorted(found.kinds.items())), markup=False)
+        if found.waiting:
+            console.print(f"{found.waiting:,} found by their words alone until `aigrid knowledge add` embeds them")
         if found.skipped:
             console.print(f"{found.skipped:,} skipped; `aigrid knowledge sources --skipped` says why")
         if found.indexed_ns:

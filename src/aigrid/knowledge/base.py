@@ -49,7 +49,8 @@ class Parsed(msgspec.Struct, frozen=True):
 class Source(msgspec.Struct, frozen=True):
     """One file or page in the index. `digest` is the SHA-256 of its bytes; `path` is absolute, or a URL.
 
-    `state` is `indexed`, or `skipped` with the reason in `note`. Times are nanoseconds since the epoch.
+    `state` is `indexed`, or `skipped` with the reason in `note`. While `embedded` is false it is found by its words
+    alone: its vectors are zero. Times are nanoseconds since the epoch.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Source(msgspec.Struct, frozen=True):
     indexed_ns: int = 0
     state: Literal["indexed", "skipped"] = "indexed"
     note: str = ""
+    embedded: bool = True
 
 
 class Chunk(msgspec.Struct, frozen=True):

@@ -195,7 +195,7 @@ class Index:
             if len(self._sketch.head) < len(self._alive):
                 self._sketch = self._sketch.grown(len(self._alive))
             self._sketch.put(first, vectors)
-        elif end >= FROM_ROWS:
+        elif np.count_nonzero(self._vectors[:end, 0]) >= FROM_ROWS:  # rows that are embedded
             self._sketch = Sketch.fit(self._vectors[:end], len(self._alive))
 
     def _append(self, segment: Segment) -> None:

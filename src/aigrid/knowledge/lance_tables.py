@@ -164,7 +164,12 @@ class Tables:
         if table is not None:
             table.checkout_latest()
             return table
-        return self._database.open_table(name) if (self._folder / f"{name}.lance").exists() else None
+        if not (self._folder / f"{name}.lance").exists():
+            return None
+        try:
+            return self._database.open_table(name)
+        except ValueError:  # another process is making it just now
+            return None
 
     def _make(self, name: str, schema: pa.Schema) -> Any:
         return self._database.create_table(

@@ -33,9 +33,13 @@ ANYONE = frozenset({EVERYONE})
 
 
 class Stats(msgspec.Struct):
-    """What there is, as somebody sees it. `indexed_ns` is when the newest source was written (since the epoch)."""
+    """What there is, as somebody sees it. `indexed_ns` is when the newest source was written (since the epoch).
+
+    `waiting` sources are found by their words alone until they are embedded.
+    """
 
     sources: int = 0
+    waiting: int = 0
     skipped: int = 0
     chunks: int = 0
     bytes: int = 0
@@ -98,6 +102,7 @@ class Library:
         for source in found:
             if source.state == "indexed":
                 stats.sources += 1
+                stats.waiting += not source.embedded
                 stats.chunks += source.chunks
                 stats.bytes += source.bytes
                 stats.indexed_ns = max(stats.indexed_ns, source.indexed_ns)
@@ -199,8 +204,9 @@ class Library:
     def _get_embedder(self) -> Embedder:
         with self._lock:
             if self._embedder is None:
-                self._embedder = self._make_embedder()
-                self._check_embedder(self._embedder)
+                embedder = self._make_embedder()
+                self._check_embedder(embedder)
+                self._embedder = embedder
             return self._embedder
 
     def _check_embedder(self, embedder: Embedder) -> None:
