@@ -19,7 +19,7 @@ ECHO = ("--engine", "echo", "--no-console")
 
 def get(url, path, key=""):
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
-    connection.request("GET", path, headers={"authorization": f"Bearer {key}"})
+    connection.request("GET", path, headers={"authorization": f"Bearer {key}"} if key else {})
     response = connection.getresponse()
     return response.status, json.loads(response.read())
 

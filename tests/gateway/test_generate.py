@@ -209,6 +209,22 @@ async def test_too_large_a_body_is_413(door):
         assert (status, body["error"]["code"]) == (413, "request_too_large")
 
 
+async def test_counting_tokens_is_free_so_its_body_is_small(door):
+    async with door([EchoEngine()]) as here:
+        for size, status in ((1 << 20, 200), (2 << 20, 413)):
+            body = {"model": "echo", "messages": [{"role": "user", "content": "a" * size}]}
+            assert (await here.ask("POST", "/v1/messages/count_tokens", body))[0] == status
+
+
+async def test_a_gateway_whose_ledger_refuses_every_hold_is_not_ready(door, monkeypatch):
+    async with door([EchoEngine()]) as here:
+        assert (await here.ask("GET", "/health/ready"))[0] == 200
+        monkeypatch.setattr(here.ledger._till, "_max_waiting", 0)
+        assert (await here.chat())[0] == 503
+        status, _, body = await here.ask("GET", "/health/ready")
+        assert (status, body["status"], body["ledger"]["refuses_holds"]) == (503, "not ready", True)
+
+
 async def test_metrics_add_up_with_the_ledger(door):
     async with door([EchoEngine()]) as here:
         await here.chat(max_tokens=5)

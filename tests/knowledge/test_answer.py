@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigrid.engines.base import Usage
@@ -170,6 +170,7 @@ def test_support_needs_numbers_names_words_and_negation():
     assert not bears_out("東京の人口は1400万人です。", "人口は900万人です。", "東京の人口は？")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(alphabet=st.sampled_from("a1 .[]()!\n退#*"), max_size=12), max_size=6))
 async def test_whatever_a_model_says_every_marker_is_a_citation_that_checks(pieces: list[str]):
     _, last = await _ask(complete=_says(*pieces))

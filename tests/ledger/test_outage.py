@@ -282,12 +282,14 @@ async def test_a_journal_that_cannot_grow_refuses_new_holds_with_a_reason(ledger
         for number in range(5000):
             holds.append(await ledger.hold(Order(f"r{number}", key, "m", "local", "fast", 0, 1)))
     assert refused.value.retry_after
+    assert ledger.health()["refuses_holds"]
     account = ledger.book.keys[key.id]
     assert (account.running, account.held) == (len(holds), sum(hold.amount_nusd for hold in holds))
     for hold in holds:
         ledger.settle(hold, "stopped", note="n" * 300)
     await ledger.flush()
     await ledger.hold(Order("again", key, "m", "local", "fast", 0, 1))
+    assert not ledger.health()["refuses_holds"]
     assert (await ledger.record(holds[0].id)).note == "n" * 300
 
 

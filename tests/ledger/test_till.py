@@ -373,11 +373,13 @@ def test_holds_are_refused_when_too_many_records_wait_for_the_database(factory):
     factory.till._max_waiting = 2
     for name in ("r1", "r2"):
         factory.till.settle(factory.till.hold(order(name)), "finished")
+    assert factory.till.refuses
     with pytest.raises(LedgerUnavailable) as refused:
         factory.till.hold(order("r3"))
     assert refused.value.retry_after
     factory.tick()
     factory.commit()
+    assert not factory.till.refuses
     factory.till.hold(order("r3"))
 
 

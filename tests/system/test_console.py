@@ -1,79 +1,17 @@
 """The console in a real browser, in front of a real gateway with the echo engine."""
 
-import contextlib
 import csv
-import http.client
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
+from tests.system.browser import MARKS, ask, free_port, is_loaded, process
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PAGES = ("/", "/chat", "/ledger", "/keys")
+PAGES = ("/", "/chat", "/knowledge", "/ledger", "/keys")
 
-pytestmark = [
-    pytest.mark.xdist_group("console"),
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium"),
-]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def ask(port, method, path, body=None, **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    data = body if isinstance(body, str) else None if body is None else json.dumps(body)
-    connection.request(method, path, data, {"content-type": "application/json"} | headers)
-    answer = connection.getresponse()
-    return answer.status, answer.read(), dict(answer.getheaders())
-
-
-@contextlib.contextmanager
-def process(home, *command, ready, **settings):
-    """Run a module as a process until the block ends; `ready` is (port, path) that must answer."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIGRID_", "PYTEST_"))}
-    env |= {"AIGRID_HOME": str(home)} | settings
-    log = home / f"{ready[0]}.log"
-    with open(log, "w") as out:
-        child = subprocess.Popen([sys.executable, "-m", *command], cwd=home, env=env, stdout=out, stderr=out)
-    try:
-        until = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError):
-                if ask(ready[0], "GET", ready[1])[0] < 500:
-                    break
-            assert child.poll() is None, log.read_text()
-            assert time.monotonic() < until, log.read_text()
-            time.sleep(0.1)
-        yield log
-    finally:
-        child.terminate()
-        child.wait(20)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("factory")
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -82,58 +20,6 @@ def gateway(home):
     settings = {"AIGRID_GATEWAY_PORT": str(port), "AIGRID_ENGINE_KIND": "echo", "AIGRID_ENGINE_ECHO_RATE": "300"}
     with process(home, "aigrid.gateway", ready=(port, "/health/live"), **settings):
         yield port
-
-
-@pytest.fixture(scope="module")
-def console(home, gateway):
-    port = free_port()
-    command = ("aigrid.console", "--gateway", f"http://127.0.0.1:{gateway}", "--port", str(port))
-    with process(home, *command, ready=(port, "/login")) as log:
-        yield port
-    assert "Traceback" not in log.read_text()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def profile(chromium):
-    """Return the profile with these options, made at its first use; a `fresh` one has no cookies and no cache."""
-    made = {}
-
-    def get(fresh=False, **options):
-        key = len(made) if fresh else json.dumps(options, sort_keys=True)
-        if key not in made:
-            made[key] = chromium.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
-        return made[key]
-
-    return get
-
-
-@pytest.fixture
-def visit(profile, console):
-    """Open pages; fails the test on any console error or request that leaves this machine."""
-    troubles, pages = [], []
-
-    def opened(path="/", port=None, **options):
-        page = profile(**options).new_page()
-        pages.append(page)
-        base = f"http://127.0.0.1:{port or console}"
-        page.on("console", lambda line: troubles.append(f"{line.text} {line.location}") if line.type == "error" else 0)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda sent: sent.url.startswith((base, "data:", "blob:")) or troubles.append(sent.url))
-        page.goto(base + path)
-        return page
-
-    yield opened
-    for page in pages:
-        page.close()
-    assert troubles == []
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +35,6 @@ def used(gateway):
         assert time.monotonic() < until
         time.sleep(0.05)
     return "acme"
-
-
-def is_loaded(page):
-    expect(page.get_by_text("connected")).to_be_attached(timeout=20_000)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -288,7 +170,7 @@ def test_the_ledger_filters_sums_and_exports_what_it_shows(visit, used, gateway)
 def test_keys_alone_lead_through_the_pages(visit):
     page = visit("/")
     is_loaded(page)
-    for path in ("/", "/", "/chat", "/ledger", "/keys"):  # the logo leads home too
+    for path in ("/", "/", "/chat", "/knowledge", "/ledger", "/keys"):  # the logo leads home too
         page.keyboard.press("Tab")
         assert page.evaluate("new URL(document.activeElement.href).pathname") == path
     page.keyboard.press("Enter")

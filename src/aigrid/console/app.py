@@ -20,7 +20,7 @@ def serve(settings: ConsoleSettings) -> None:
     os.environ["NICEGUI_STORAGE_PATH"] = str(home() / "console")  # read once, when NiceGUI is imported
     from nicegui import app, ui
 
-    from aigrid.console import chat, keys, ledger, theme
+    from aigrid.console import chat, keys, knowledge, ledger, theme
     from aigrid.console import home as factory
     from aigrid.console.login import Login
 
@@ -57,9 +57,16 @@ def serve(settings: ConsoleSettings) -> None:
     app.post("/logout")(login.leave)
     app.get("/download/aigrid-records.csv")(download_records)
     ui.add_css(theme.CSS, shared=True)
-    builders = {"/": factory.build, "/chat": chat.build, "/ledger": ledger.build, "/keys": keys.build}
+    builders = {
+        "/": factory.build,
+        "/chat": chat.build,
+        "/knowledge": knowledge.build,
+        "/ledger": ledger.build,
+        "/keys": keys.build,
+    }
     for page in theme.PAGES:
         ui.page(page.path, title=f"{page.name} – aigrid", dark=None)(builders[page.path])
+    ui.page("/knowledge/source/{source_id}", title="Source – aigrid", dark=None)(knowledge.build_source)
     tls: dict[str, Any] = (
         {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key} if settings.tls_cert else {}
     )

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from fastapi import Request
 from markupsafe import Markup
@@ -154,7 +153,7 @@ class Chat:
             "max_tokens": int(self._limit.value or DEFAULT_TOKENS),
             "service_tier": self._tier.value,
         }
-        stream = cast(AsyncGenerator[dict[str, Any], None], self._gateway.chat(await chat_key(self._gateway), body))
+        stream = self._gateway.chat(await chat_key(self._gateway), body)
         due = time.monotonic()
         try:
             async for chunk in stream:

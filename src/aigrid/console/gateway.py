@@ -1,6 +1,6 @@
 """The gateway as the console sees it: HTTP, one key, and plain words when something is wrong."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -8,6 +8,8 @@ import aiohttp
 import msgspec
 
 _decode = msgspec.json.decode
+_SLOW = aiohttp.ClientTimeout(total=120, connect=3)
+"""For the first look into knowledge, which loads the index, and the first search, which loads a model."""
 
 
 class GatewayAway(Exception):
@@ -46,7 +48,9 @@ class Gateway:
 
         Raises `GatewayAway` and `GatewayRefused`, as all calls here do.
         """
-        return await self._call("GET", path, params={k: str(v) for k, v in (params or {}).items() if v is not None})
+        given = {k: str(v) for k, v in (params or {}).items() if v is not None}
+        options: dict[str, Any] = {"timeout": _SLOW} if path.startswith("/admin/knowledge") else {}
+        return await self._call("GET", path, params=given, **options)
 
     async def post(self, path: str, body: Any) -> Any:
         """Send JSON and return the answer."""
@@ -97,12 +101,27 @@ class Gateway:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise GatewayAway(str(error) or type(error).__name__) from error
 
-    async def chat(self, key: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def search(self, key: str, question: str, limit: int) -> list[dict[str, Any]]:
+        """Return the best passages for a question, of those that `key` may read."""
+        body = {"query": question, "limit": limit}
+        answer = await self._call("POST", "/v1/knowledge/search", key=key, json=body, timeout=_SLOW)
+        found: list[dict[str, Any]] = answer["data"]
+        return found
+
+    def chat(self, key: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Stream a chat completion: first `{"request_id": …}`, then each chunk. Closing it stops the answer."""
+        options = {"stream_options": {"include_usage": True}}
+        return self._stream("/v1/chat/completions", key, {**body, **options})
+
+    def ask(self, key: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Stream an answer from documents, like `chat`; what only knowledge has is in each chunk's `knowledge`."""
+        return self._stream("/v1/knowledge/ask", key, body)
+
+    async def _stream(self, path: str, key: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         try:
             async with self._http.post(
-                f"{self.base}/v1/chat/completions",
-                json={**body, "stream": True, "stream_options": {"include_usage": True}},
+                self.base + path,
+                json={**body, "stream": True},
                 headers=self._headers(key),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300),
             ) as answer:

@@ -45,6 +45,11 @@ class Page(NamedTuple):
 PAGES = (
     Page("/", "Factory", _icon('<path d="M3 12h4l3-8 4 16 3-8h4"/>')),
     Page("/chat", "Chat", _icon('<path d="M4 5h16v11H9l-5 4z"/>')),
+    Page(
+        "/knowledge",
+        "Knowledge",
+        _icon('<path d="M12 6c-2-1.500-5-2-9-2v14c4 0 7 .5 9 2 2-1.500 5-2 9-2V4c-4 0-7 .5-9 2zM12 6v14"/>'),
+    ),
     Page("/ledger", "Ledger", _icon('<path d="M6 3h12v18l-3-2-3 2-3-2-3 2zM9.500 8h5M9.500 12h5"/>')),
     Page("/keys", "Keys", _icon('<circle cx="8" cy="15" r="4.500"/><path d="M11.500 11.500 20 3M16 7l3 3"/>')),
 )

@@ -32,6 +32,8 @@ from aigrid.ledger.base import Ledger
 
 log = logging.getLogger("aigrid.gateway")
 _TICK_S = 0.1
+_MOST_TO_COUNT = 2 << 20
+"""Bytes whose tokens are counted for nothing; more would keep the event loop from everyone else."""
 
 
 class Gateway:
@@ -189,7 +191,7 @@ class Gateway:
 
     async def _count_tokens(self, request: Request) -> Response:
         await authenticate(request, self.ledger)
-        parsed = messages.parse_count(await request.json(self.max_body))
+        parsed = messages.parse_count(await request.json(min(self.max_body, _MOST_TO_COUNT)))
         route = self.router.route(parsed.model)
         await self.gate.enter()
         try:
@@ -206,7 +208,8 @@ class Gateway:
     async def _ready(self, request: Request) -> Response:
         engines = {engine.name: engine.load().state for engine in self.engines}
         ledger = self.ledger.health()
-        ready = "ready" in engines.values() and not self.gate.closed and self.lag_s < 1.0
+        works = "ready" in engines.values() and not ledger.get("refuses_holds")
+        ready = works and not self.gate.closed and self.lag_s < 1.0
         state = {
             "status": "ready" if ready else "not ready",
             "engines": engines,

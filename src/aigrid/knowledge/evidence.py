@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 CHUNKS = 8
 """How many of the best chunks are read."""
 ELSEWHERE = 100
-"""So many chunks without any of the question's terms are thought of, so that a word of a small corpus counts as rare."""
+"""So many chunks without the question's terms are thought of, so that a word of a small corpus counts as rare."""
 LONGEST = 600
 """A sentence beyond this many characters is read in pieces."""
 

@@ -300,4 +300,7 @@ class Ledger(Protocol):
         """Derive every balance again from the records and return each disagreement as a sentence; empty is good."""
 
     def health(self) -> dict[str, Any]:
-        """Return what `/health/ready` shows: database reachable, records waiting for commit, last error."""
+        """Return what `/health/ready` shows: database reachable, records waiting for commit, last error.
+
+        `refuses_holds` says that no request can be admitted now, whoever sends it.
+        """

@@ -98,7 +98,8 @@ class Owning(Answers):
         if said["ok"] and self._poll_error is not None:
             said |= {"ok": False, "error": self._poll_error}
         waiting, open_ = (till.waiting, len(till.open)) if till is not None else (0, 0)
-        return {"backend": self.backend, **said, "waiting": waiting, "open": open_}
+        refuses = till is None or till.refuses
+        return {"backend": self.backend, **said, "waiting": waiting, "open": open_, "refuses_holds": refuses}
 
     def _wake(self) -> None:
         if self._ticker is not None:

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 200_000
 """Settled requests that may wait for a database that is down, before new holds are refused."""
 
+FULL_NS = 10_000_000_000
+"""How long a journal that could not grow is taken to be full, unless a hold finds room."""
+
 IDLE_ROW_NS = 60_000_000_000
 """Without requests, a meter row is written once in so long."""
 
@@ -69,6 +72,12 @@ class Till:
         self._mono = mono
         self._ticked = self._idle_since = mono()
         self._idle_ns = 0
+        self._full_until = 0
+
+    @property
+    def refuses(self) -> bool:
+        """Whether holds are refused, whoever asks: too many settlements wait, or the journal cannot grow."""
+        return self.waiting >= self._max_waiting or (self._full_until > 0 and self._mono() < self._full_until)
 
     @property
     def waiting(self) -> int:
@@ -108,10 +117,12 @@ class Till:
             hold.bind(*self.journal.write(_encode(hold.note()), amount))
         except OSError as error:
             self._undo(hold, now)
+            self._full_until = mono + FULL_NS
             raise LedgerUnavailable(
                 f"the ledger's journal {self.journal.path} cannot grow ({error.strerror or error}); free disk space",
                 retry_after=5.0,
             ) from error
+        self._full_until = 0
         if not self.open:
             self._idle_ns += mono - self._idle_since
         self.open[hold.id] = hold
