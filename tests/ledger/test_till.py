@@ -444,3 +444,18 @@ def test_meter_rows_of_one_source_merge_and_others_do_not(factory):
     both = merged(first, second)
     assert (both.total_mj, both.open_mj, both.id) == (30, second.open_mj, second.id)
     assert merged(first, msgspec.structs.replace(second, source="other")) is None
+
+
+@pytest.mark.parametrize(("seconds", "comes_back"), [(59, True), (60, False), (90, False)])
+def test_tokens_that_have_all_drained_while_a_request_ran_are_not_given_back_again(factory, seconds, comes_back):
+    key = Key("key_c", "acme", limits=Limits(tokens_per_minute=60))
+    factory.book.key(key)
+    long = factory.till.hold(order("r1", completion=60, key=key))
+    factory.time.ns += seconds * SECOND
+    factory.till.hold(order("r2", completion=min(60, seconds), key=key))
+    factory.till.settle(long, "client_gone")
+    if comes_back:
+        factory.till.hold(order("r3", completion=60, key=key))
+    else:
+        with pytest.raises(RateLimited):
+            factory.till.hold(order("r3", completion=1, key=key))

@@ -97,6 +97,22 @@ class TooLarge(AigridError):
     default_code = "request_too_large"
 
 
+class RequestTimeout(AigridError):
+    """The client took too long to send its request."""
+
+    status = 408
+    type = "invalid_request_error"
+    default_code = "request_timeout"
+
+
+class HeadTooLarge(AigridError):
+    """Request line and headers are longer than this gateway takes."""
+
+    status = 431
+    type = "invalid_request_error"
+    default_code = "head_too_large"
+
+
 class RateLimited(AigridError):
     """A rate limit or the bounded queue is full; try again after `retry_after` seconds."""
 

@@ -18,6 +18,7 @@ from aigrid.engines.base import Engine
 from aigrid.engines.echo import EchoEngine
 from aigrid.engines.openai import OpenAIEngine
 from aigrid.gateway.app import Gateway
+from aigrid.gateway.protocol import Door, raise_open_files, sweep
 from aigrid.ledger import open_ledger
 
 log = logging.getLogger("aigrid.gateway")
@@ -96,7 +97,7 @@ async def serve(config: Config) -> None:
     ledger = open_ledger(config, owner=True, recover=lambda ids: _report(engines, ids))
     gateway = Gateway(config, ledger, engines)
     settings = uvicorn.Config(
-        gateway, host=config.gateway.host, port=config.gateway.port, loop="uvloop", http="httptools", ws="none",
+        gateway, host=config.gateway.host, port=config.gateway.port, loop="uvloop", http=Door, ws="none",
         lifespan="off", access_log=False, proxy_headers=False, log_level="warning", server_header=False, backlog=4096,
         timeout_keep_alive=75, timeout_graceful_shutdown=5,
     )  # fmt: skip
@@ -124,8 +125,9 @@ async def serve(config: Config) -> None:
         log.info("gateway on http://%s:%d (pid %d)", config.gateway.host, config.gateway.port, os.getpid())
         if starts:
             await asyncio.wait(starts, timeout=_HEAD_START_S)
+        watch = asyncio.create_task(sweep(server))
         await server.serve()
-        for task in starts:
+        for task in (watch, *starts):
             task.cancel()
     if refused:
         raise refused[0]
@@ -137,4 +139,5 @@ def run(config: Config) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     import uvloop
 
+    raise_open_files()
     uvloop.run(serve(config))

@@ -9,6 +9,7 @@ from aigrid.ledger.base import Order, Outcome, Settlement
 from aigrid.ledger.book import Account
 from aigrid.ledger.journal import CACHED, COMPLETION, FIRST_TOKEN, PROMPT, REASONING
 from aigrid.ledger.prices import Tariff
+from aigrid.ledger.windows import MINUTE
 
 MOST_TOKENS = 1 << 40
 """No request has more tokens than this, whatever an upstream says: sums and amounts stay within 64 bits."""
@@ -106,6 +107,16 @@ class OpenHold:
             order.model, order.site, order.tier, order.prompt_bound, self.completion_bound, self.held_nusd,
             self.created_ns, self.tariff,
         )  # fmt: skip
+
+    @property
+    def taken_tokens(self) -> int:
+        """Tokens that this request, once ended, has taken of what its key may use per minute: those it and its parts used.
+
+        After a minute the bucket has drained of all that was reserved, so nothing is left to be given back: giving it
+        back all the same would let many long requests save up a burst.
+        """
+        used = self.prompt_tokens + self.completion_tokens + self.children_tokens
+        return max(used, self.reserved_tokens) if self.ended - self.started >= MINUTE else used
 
     def bind(self, slot: int, words: memoryview, at: int) -> None:
         """Count into this slot of the journal from now on."""

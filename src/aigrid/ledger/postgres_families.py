@@ -137,7 +137,7 @@ def _root(hold: OpenHold) -> OpenHold:
 def _family(one: _Open) -> Family:
     key = one.root.order.key
     amount = sum(hold.amount_nusd for hold, _ in one.members.values()) if one.members else None
-    return Family(key.tenant, key.id, amount, one.root.reserved_tokens, one.used)
+    return Family(key.tenant, key.id, amount, one.root.reserved_tokens, max(one.used, one.root.taken_tokens))
 
 
 def _entry(hold: OpenHold, note: bytes) -> Entry:

@@ -237,7 +237,7 @@ class Till:
         hold.amount_nusd = 0
         if root:
             self.book.settle(hold.account, amount, revenue, now)
-            self.book.leave(hold.account, hold.reserved_tokens, tokens + hold.children_tokens)
+            self.book.leave(hold.account, hold.reserved_tokens, hold.taken_tokens)
         elif parent is None:
             self.book.settle(hold.account, amount, revenue, now)
             self.book.use(hold.account, tokens + hold.children_tokens)
