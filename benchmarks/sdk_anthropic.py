@@ -92,7 +92,7 @@ def stop(target: Target) -> None:
         model=target.model, max_tokens=9, messages=say("alpha beta gamma"), stop_sequences=["gamma"]
     )
     assert answer.content[0].text.strip() == "alpha beta"
-    assert answer.stop_reason in ("end_turn", "stop_sequence")
+    assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", "gamma")
 
 
 @check("anthropic", "a forced tool gives a tool_use block with an input of its schema")

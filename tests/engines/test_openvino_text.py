@@ -12,9 +12,9 @@ def scan(scanner, pieces):
     for number, piece in enumerate(pieces):
         got = scanner.push(piece, last=number == len(pieces) - 1)
         text, reasoning, calls = text + got.text, reasoning + got.reasoning, calls + got.calls
-        if got.stopped:
-            return text, reasoning, calls, True
-    return text, reasoning, calls, False
+        if got.stop is not None:
+            return text, reasoning, calls, got.stop
+    return text, reasoning, calls, None
 
 
 def cut(text, places):
@@ -54,11 +54,11 @@ def test_half_a_character_at_the_end_is_shown_as_unknown():
 )
 def test_a_stop_string_ends_the_text_wherever_tokens_are_cut(text, stops, places):
     found = [(text.find(stop) + len(stop), text.find(stop)) for stop in stops if stop in text]
-    got, _, _, stopped = scan(Scanner(stops), [*text, ""])
-    assert stopped == bool(found)
+    got, _, _, stop = scan(Scanner(stops), [*text, ""])
+    assert stop in (stops if found else [None])
     assert got == (text[: min(found)[1]] if found else text)  # by characters, the stop complete first decides
     whole, _, _, also = scan(Scanner(stops), [*cut(text, places), ""])
-    assert also == stopped
+    assert (also is None) == (stop is None)
     assert text.startswith(whole)
     assert not any(stop in whole for stop in stops)
 

@@ -181,6 +181,17 @@ def test_a_whole_answer_has_the_blocks_of_a_stream() -> None:
     assert (got["stop_reason"], got["type"], got["role"]) == ("max_tokens", "message", "assistant")
 
 
+def test_a_stop_sequence_is_named() -> None:
+    for stop, reason in (("END", "stop_sequence"), (None, "end_turn")):
+        last = Chunk([Delta(text="a", finish_reason="stop", stop=stop)])
+        encoder = messages.WIRE.encoder(parsed(), 1)
+        encoder.add(last)
+        got = json.loads(encoder.whole(Usage(5, 2), PAID))
+        assert (got["stop_reason"], got["stop_sequence"]) == (reason, stop)
+        got = events([last])
+        assert got[-2]["delta"] == {"stop_reason": reason, "stop_sequence": stop}
+
+
 def test_arguments_cut_short_stay_readable() -> None:
     encoder = messages.WIRE.encoder(parsed(), 1)
     encoder.add(Chunk([Delta(tool_calls=[ToolCall(0, "t", "f", '{"a":')], finish_reason="length")]))

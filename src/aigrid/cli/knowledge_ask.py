@@ -74,8 +74,11 @@ def price_line(answer: Answer) -> str:
     """Say in one line what an answer took and cost, its search included."""
     parts = [
         f"{answer.prompt_tokens} + {answer.completion_tokens} tokens (prompt + completion)",
-        f"answered after {seconds(answer.duration_ns)}",
+        f"first words after {seconds(answer.first_token_ns)}",
+        f"whole after {seconds(answer.duration_ns)}",
     ]
+    if answer.completion_tokens and answer.duration_ns:
+        parts.append(f"{answer.completion_tokens * 1e9 / answer.duration_ns:.1f} tokens/s over all of it")
     if answer.energy_mj is not None:
         parts.append(f"{energy(answer.energy_mj)} ({measured_by(answer.energy_source)})")
     if answer.cost_nusd is not None:

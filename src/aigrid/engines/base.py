@@ -57,7 +57,8 @@ class Delta(msgspec.Struct, gc=False):
     """What one choice gained: text, the tokens it took, and perhaps its end.
 
     `tokens` counts generated tokens in this delta (reasoning included), which may be more than zero when
-    `text` is empty: a token can be half a character, or a stop string held back.
+    `text` is empty: a token can be half a character, or a stop string held back. `stop` is the stop string that
+    ended the choice, where the engine can tell.
     """
 
     index: int = 0
@@ -68,6 +69,7 @@ class Delta(msgspec.Struct, gc=False):
     tool_calls: list[ToolCall] | None = None
     logprobs: list[TokenLogprob] | None = None
     finish_reason: FinishReason | None = None
+    stop: str | None = None
 
 
 class Chunk(msgspec.Struct, gc=False):

@@ -62,6 +62,7 @@ class Script(msgspec.Struct, frozen=True):
     prompt_tokens: int
     directive: Directive
     tool: str | None = None
+    stop: str | None = None
 
     def reported(self, choices: int = 1) -> Usage | None:
         """Return the usage that this script claims (None: nothing), which may be a lie."""
@@ -120,8 +121,9 @@ def script(
     pieces = [words[i % len(words)] + " " for i in range(count)]
     finish = "length" if count == max_tokens else "stop"
     for at, piece in enumerate(pieces):
-        if any(mark and mark in piece for mark in stop or []):
-            return Script(pieces[:at], "stop", prompt_tokens, directive)
+        hit = next((mark for mark in stop or [] if mark and mark in piece), None)
+        if hit is not None:
+            return Script(pieces[:at], "stop", prompt_tokens, directive, stop=hit)
     return Script(pieces, finish, prompt_tokens, directive)
 
 
@@ -197,7 +199,7 @@ class EchoEngine:
                 raise UpstreamError("the echo engine failed as it was asked to")
             usage = Usage(play.prompt_tokens, len(play.pieces) * request.n)
             finish: Any = play.finish
-            yield Chunk([Delta(i, finish_reason=finish) for i in range(request.n)], usage)
+            yield Chunk([Delta(i, finish_reason=finish, stop=play.stop) for i in range(request.n)], usage)
         finally:
             self._running -= 1
 

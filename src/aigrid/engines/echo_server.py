@@ -148,7 +148,8 @@ class EchoProtocol(asyncio.Protocol):
             self._abort()
             return
         empty = b'"delta":{}' if chat else b'"text":""'
-        ends = [head + b"%d," % i + empty + b',"finish_reason":"' + play.finish.encode() + b'"}]}\n\n' for i in choices]
+        end = {"finish_reason": play.finish, "stop_reason": play.stop}  # the latter as vLLM has it
+        ends = [head + b"%d," % i + empty + b"," + _encode(end)[1:] + b"]}\n\n" for i in choices]
         usage = play.reported(len(choices))
         if usage is not None and (body.get("stream_options") or {}).get("include_usage"):
             ends.append(b"data: " + _encode({**frame, "choices": [], "usage": _usage(usage)}) + b"\n\n")
@@ -216,7 +217,8 @@ def _whole(play: Script, body: dict[str, Any], chat: bool, model: str) -> dict[s
         message = {"role": "assistant", "content": None, "tool_calls": [call]}
     content = {"message": message} if chat else {"text": text}
     count = body.get("n") or 1
-    choices = [{"index": i, **content, "logprobs": None, "finish_reason": play.finish} for i in range(count)]
+    end = {"finish_reason": play.finish, "stop_reason": play.stop}
+    choices = [{"index": i, **content, "logprobs": None, **end} for i in range(count)]
     answer = {
         "id": new_id("chatcmpl-" if chat else "cmpl-"),
         "object": "chat.completion" if chat else "text_completion",

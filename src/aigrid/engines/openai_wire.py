@@ -33,13 +33,14 @@ class _Message(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct, gc=False):
-    """One choice, streamed (`delta`), whole (`message`) or a completion (`text`)."""
+    """One choice, streamed (`delta`), whole (`message`) or a completion (`text`). `stop_reason` is vLLM's."""
 
     index: int = 0
     delta: _Message | None = None
     message: _Message | None = None
     text: str | None = None
     finish_reason: str | None = None
+    stop_reason: Any = None
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -157,8 +158,9 @@ def delta_of(choice: Choice) -> Delta:
     """Return a choice in our words."""
     message = choice.delta or choice.message
     reason: Any = choice.finish_reason if choice.finish_reason in _FINISH else "stop" if choice.finish_reason else None
+    stop = choice.stop_reason if isinstance(choice.stop_reason, str) else None
     if message is None:
-        return Delta(choice.index, choice.text or "", finish_reason=reason)
+        return Delta(choice.index, choice.text or "", finish_reason=reason, stop=stop)
     calls = None
     if message.tool_calls:
         calls = [
@@ -168,5 +170,10 @@ def delta_of(choice: Choice) -> Delta:
         ]
     thought = message.reasoning_content or message.reasoning or ""
     return Delta(
-        choice.index, message.content or message.refusal or "", thought, tool_calls=calls, finish_reason=reason
+        choice.index,
+        message.content or message.refusal or "",
+        thought,
+        tool_calls=calls,
+        finish_reason=reason,
+        stop=stop,
     )

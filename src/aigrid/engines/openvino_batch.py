@@ -248,7 +248,7 @@ class Batch:
         count = len(tokens)
         job.made[0] += count
         reason = output.finish_reason.value
-        over, stopped = reason != _NONE, False
+        over = reason != _NONE
         text = choice.stream.push(tokens)
         if over:
             text += choice.stream.finish()
@@ -257,9 +257,10 @@ class Batch:
         else:
             thinking = scanner.thinking
             piece = scanner.push(text, last=over)
-            stopped = piece.stopped
-            over = over or stopped
-            delta = Delta(choice.index, piece.text, piece.reasoning, count, tool_calls=piece.calls or None)
+            over = over or piece.stop is not None
+            delta = Delta(
+                choice.index, piece.text, piece.reasoning, count, tool_calls=piece.calls or None, stop=piece.stop
+            )
             if thinking or piece.reasoning:
                 delta.reasoning_tokens = count
                 job.reasoning += count
@@ -267,7 +268,7 @@ class Batch:
             named = zip(tokens, output.generated_log_probs, strict=True)
             delta.logprobs = [self._logprob(job, token, value) for token, value in named]
         if over:
-            length = reason == _LENGTH and not stopped
+            length = reason == _LENGTH and delta.stop is None
             delta.finish_reason = "length" if length else "tool_calls" if scanner.called else "stop"
             job.pending -= 1
             choice.handle = None  # dropping it frees its place in the batch

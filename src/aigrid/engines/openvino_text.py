@@ -123,12 +123,12 @@ class WindowStream:
 
 
 class Piece(msgspec.Struct, gc=False):
-    """What a bit of text came to: for the client, of its reasoning, of a tool call; `stopped` by a stop string."""
+    """What a bit of text came to: for the client, of its reasoning, of a tool call; `stop` is the string it stopped at."""
 
     text: str = ""
     reasoning: str = ""
     calls: list[ToolCall] = []
-    stopped: bool = False
+    stop: str | None = None
 
 
 class Scanner:
@@ -152,7 +152,7 @@ class Scanner:
         """Take the next text; `last` gives back what was held."""
         piece = Piece(calls=[])
         self._held += text
-        while self._held and not piece.stopped:
+        while self._held and piece.stop is None:
             before = (self._mode, len(self._held))
             {"text": self._push_text, "think": self._push_think, "call": self._push_call}[self._mode](piece, last)
             if before == (self._mode, len(self._held)):
@@ -169,7 +169,7 @@ class Scanner:
             self._held = self._held[cut:]
         elif mark in self._stops:
             piece.text += self._held[:at]
-            piece.stopped, self._held = True, ""
+            piece.stop, self._held = mark, ""
         else:
             piece.text += self._held[:at].rstrip() if mark == CALL_BEGIN else self._held[:at]
             self._held = self._held[at + len(mark) :]

@@ -49,6 +49,7 @@ class MessageEncoder:
         self._tool = -1
         self._text: list[str] = []
         self._finish = "stop"
+        self._stop: str | None = None
 
     def start(self, usage: Usage) -> bytes:
         """Return the events that open the message."""
@@ -70,14 +71,14 @@ class MessageEncoder:
                 events.append(_event("content_block_delta", index=len(self._blocks) - 1, delta=delta))
         for part in chunk.deltas:
             if part.finish_reason is not None and not part.index:
-                self._finish = part.finish_reason
+                self._finish, self._stop = part.finish_reason, part.stop
         return b"".join(events)
 
     def finish(self, usage: Usage, settlement: Settlement) -> bytes:
         """Return the events that close the open block and the message."""
         events: list[bytes] = []
         self._close(events)
-        delta = {"stop_reason": _STOP[self._finish], "stop_sequence": None}
+        delta = self._end()
         cost = answer.cost_object(settlement)
         events.append(_event("message_delta", delta=delta, usage=_usage(usage), aigrid=cost))
         events.append(_event("message_stop"))
@@ -95,8 +96,11 @@ class MessageEncoder:
         """Return the message."""
         self._close([])
         message = self._message(usage)
-        message |= {"content": self._blocks, "stop_reason": _STOP[self._finish]}
+        message |= {"content": self._blocks, **self._end()}
         return answer.encode({**message, "aigrid": answer.cost_object(settlement)})
+
+    def _end(self) -> dict[str, Any]:
+        return {"stop_reason": "stop_sequence" if self._stop else _STOP[self._finish], "stop_sequence": self._stop}
 
     def _message(self, usage: Usage) -> dict[str, Any]:
         return {
