@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+PATH = os.pathsep.join((str(ROOT), str(ROOT / "src")))
+"""What is measured is the source beside these benchmarks, wherever it is installed."""
 START_S = 300.0
 STOP_S = 60.0
 
@@ -121,7 +123,7 @@ class Factory:
 def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a process that works on `home` and sees no other aigrid settings."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIGRID_")}
-    return {**env, "AIGRID_HOME": str(home), "PYTHONPATH": str(ROOT), **(more or {})}
+    return {**env, "AIGRID_HOME": str(home), "PYTHONPATH": PATH, **(more or {})}
 
 
 @contextlib.contextmanager
