@@ -90,7 +90,7 @@ def rewrite(text: str, found: dict[str, dict[str, Any]]) -> str:
 
 def pages() -> list[Path]:
     """Return the pages that may hold markers."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("blueprints/*/README.md"))]
 
 
 def rewrite_pages() -> list[Path]:

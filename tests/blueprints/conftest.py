@@ -1,0 +1,9 @@
+"""Blueprints are programs in their own folders: their tests put those folders on the path."""
+
+import sys
+from pathlib import Path
+
+BLUEPRINTS = Path(__file__).resolve().parents[2] / "blueprints"
+
+for _name in ("vulnerability-triage", "ask-your-database"):
+    sys.path.insert(0, str(BLUEPRINTS / _name))
