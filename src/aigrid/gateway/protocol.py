@@ -32,6 +32,11 @@ class Door(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_since = self.loop.time()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection now, however it ended: its timer would keep it for more than a minute."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
     def data_received(self, data: bytes) -> None:
         """Parse; refuse a head that goes on beyond its limit."""
         self._read = self._read + len(data) if self._head_since else len(data)
