@@ -10,7 +10,6 @@ don't know". `--fit` writes the coefficients that the package ships; `--model` n
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,8 @@ from benchmarks.honesty_data import Case, Corpus, Remembering, Whole, corpus, cr
 from benchmarks.honesty_fit import FIGURES, Examples, apart, balance, fit, out_of_fold, rates, trade_off
 
 GOAL = 0.9
+SKIPPED = 2
+"""Every so many of Cranfield's queries is asked: each reads sentences that no other does, which takes time."""
 COEFFICIENTS = Path(abstain.__file__).with_name("abstain.json")
 
 
@@ -133,12 +134,12 @@ def elsewhere(texts: Sequence[str], cases: Sequence[Case], embedder: Remembering
 
     Judged by the coefficients as shipped: no word of Cranfield was seen when they were fitted.
     """
-    documents, queries, relevant = cranfield()
+    documents, queries, relevant = (part[::SKIPPED] if at else part for at, part in enumerate(cranfield()))
     log("other domains: Cranfield")
     with corpus(texts, embedder, range(len(texts))) as wrong:
         declined = [not _known(wrong, query, ()) for query in queries]
     with corpus(documents, embedder, range(len(documents))) as right:
-        strangers = [not _known(right, case.question, ()) for case in cases[::6]]
+        strangers = [not _known(right, case.question, ()) for case in cases[::12]]
         log("other domains: Cranfield's own queries")
         there = np.array([_score(right, query, ()) for query in queries])
         gone = np.array([_score(right, query, relevant[at]) for at, query in enumerate(queries)])
@@ -172,9 +173,11 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct", help="the chat model (default: %(default)s)")
     parser.add_argument("--chats", type=int, default=60, help="questions for the chat model (default: %(default)s)")
     chosen = parser.parse_args()
-    began = time.monotonic()
     embedder = Remembering(open_embedder(Config()))
     texts, cases = xquad()
+    questions = [case.question for case in cases]
+    embedder.embed(questions)  # all at once is quicker than one by one
+    embedder.words(questions)
     train = [by_paragraphs(texts, cases, embedder), by_article(texts, cases, embedder)]
     whole, small = train
     if chosen.fit:
@@ -205,7 +208,6 @@ def main() -> None:
             "chat_model_told_to_say_so": chat.pop("peer"),
         },
         "chat": chat,
-        "seconds": round(time.monotonic() - began),
         "holds": {
             "at least 90 % of questions whose answer was removed are declined": words["declined"] >= GOAL,
             "at least 90 % of answerable questions are answered": words["answered"] >= GOAL,
@@ -213,7 +215,27 @@ def main() -> None:
             == whole.citations + small.citations,
         },
     }
-    report(result, chosen.json)
+    report({**result, "grid": grid(result)}, chosen.json)
+
+
+def grid(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the table for people: how many questions each way answers and declines rightly, in percent."""
+    models, peers, chat = result["models"], result["peers"], result["chat"]["model"]
+    found = {
+        "aigrid, one library of all paragraphs": models["words"],
+        "aigrid, a library for each article (five paragraphs)": result["one_article"],
+        "aigrid with a server's embeddings (no vectors of words)": models["vectors"],
+        "aigrid by terms alone (no embedder; Chinese, Japanese)": models["terms"],
+        "peer: threshold on the best similarity": peers["similarity_threshold"],
+        "peer: threshold on the best BM25 score": peers["bm25_threshold"],
+        f"peer: {chat}, told to say so": peers["chat_model_told_to_say_so"],
+        "aigrid on Cranfield, never fitted on": result["other_domains"]["cranfield_relevant_removed"],
+    }
+    rows = [
+        [name, 100 * each["answered"], 100 * each["declined"], each.get("questions", each.get("queries"))]
+        for name, each in found.items()
+    ]
+    return {"columns": ["answerable: answered, %", "answer removed: declined, %", "questions"], "rows": rows}
 
 
 if __name__ == "__main__":

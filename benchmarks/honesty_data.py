@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from aigrid.knowledge.base import Block, Embedder, Hit, Parsed, Source, Vectors
 from aigrid.knowledge.chunk import chunks_of
 from aigrid.knowledge.evidence import Reading, WordEmbedder, Words, rarity_in, read
@@ -62,11 +64,9 @@ class Remembering:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one unit vector per text."""
-        import numpy as np
-
         new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         self._vectors.update(zip(new, self._embedder.embed(new) if new else (), strict=True))
-        return np.stack([self._vectors[text] for text in texts])
+        return np.array([self._vectors[text] for text in texts], np.float32).reshape(len(texts), self.dimensions)
 
     def words(self, texts: Sequence[str]) -> list[Words]:
         """Return the pieces of each text with their vectors."""
@@ -93,18 +93,21 @@ class Corpus:
         self.store = store
         self._searcher = Searcher(store, embedder)
         self._numbers = list(chosen)
-        additions = []
+        pieces = []
         for number in chosen:
             source = Source(f"text-{number}", f"/texts/{number}.txt", "", readers=(f"reader-{number}",))
             plain, chunks = chunks_of(source, Parsed([Block(texts[number])], kind="text"))
             self.plain[source.id] = plain
-            additions.append(Addition(source, plain, chunks, embedder.embed([indexed_text(chunk) for chunk in chunks])))
+            pieces.append((source, plain, chunks))
+        vectors = embedder.embed([indexed_text(chunk) for _, _, chunks in pieces for chunk in chunks])
+        parts = np.split(vectors, np.cumsum([len(chunks) for _, _, chunks in pieces])[:-1])
+        additions = [Addition(*piece, part) for piece, part in zip(pieces, parts, strict=True)]
         store.add_many(additions)
         store.optimize()
 
     def hits(self, question: str, *without: int) -> list[Hit]:
-        """Search the corpus without some of its texts."""
-        return self._searcher.search(question, HITS, self.readers(*without))
+        """Search the corpus without some of its texts, as `aigrid knowledge ask` does."""
+        return self._searcher.search(question, HITS, self.readers(*without), thorough=True)
 
     def read(self, question: str, hits: Sequence[Hit], embedder: Embedder | None, *without: int) -> Reading:
         """Compare what was found with the question."""

@@ -1,7 +1,8 @@
 """Tables from results: what stands between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->` in README and docs.
 
 A benchmark may name the rows that people should read, as `"table": [{"what", "ours", "peer", "ratio"}, …]`; without
-it every figure becomes a row. A marker `bench:NAME` without a stored result stays empty: no measurement, no number.
+it every figure becomes a row. What has other columns says so: `"grid": {"columns": […], "rows": [[name, …], …]}`.
+A marker `bench:NAME` without a stored result stays empty: no measurement, no number.
 """
 
 import json
@@ -29,8 +30,11 @@ def store(name: str, result: dict[str, Any]) -> Path:
 
 def table(result: dict[str, Any]) -> str:
     """Return a result as Markdown: its rows, what holds, and the machine."""
-    rows = result.get("table")
-    if rows:
+    rows, grid = result.get("table"), result.get("grid")
+    if grid:
+        lines = [f"| | {' | '.join(grid['columns'])} |", f"|---|{'---:|' * len(grid['columns'])}"]
+        lines += [f"| {' | '.join([name, *map(number, values)])} |" for name, *values in grid["rows"]]
+    elif rows:
         lines = ["| | aigrid | peer | ratio |", "|---|---:|---:|---:|"]
         lines += [
             f"| {row['what']} | {number(row['ours'])} | {number(row.get('peer'))} | {ratio(row.get('ratio'))} |"

@@ -7,6 +7,7 @@ banking customers (recall@10 and @50 of the documents that the task requires). T
 The settings of search are one set for all collections, the same that users get. Weights and the number of neighbours
 were chosen on the queries at even places, the number of candidates and who may vouch by reasoning, with all figures in
 view; none is finer than one digit. `half` gives each figure for even and odd places apart, so that fitting would show.
+The last stage is what the library's search does; on each tenth query it is compared with what `Searcher` returns.
 """
 
 import math
@@ -24,13 +25,17 @@ from aigrid.knowledge.base import Embedder
 from aigrid.knowledge.embed import open_embedder
 from aigrid.knowledge.language import STOP_WORDS
 from aigrid.knowledge.rank import Scores, reciprocal
-from aigrid.knowledge.search import ANYONE, CANDIDATES, Candidates
+from aigrid.knowledge.search import ANYONE, CANDIDATES, Candidates, Searcher
 from aigrid.knowledge.stem import stem
 from aigrid.knowledge.store import RowStore
 from benchmarks.common import arguments, log, report
 from benchmarks.retrieval_data import Collection, banking, cranfield, store_of, xquad
 
 RESAMPLES = 2000
+CHECKED = 10
+SHOWN = 10
+LAST = "+ reading the best (search)"
+"""What `Library.search` does, and so `aigrid knowledge search`, `ask`, the gateway and agents."""
 PUBLISHED = {"Cranfield": (0.519, 0.526), "XQuAD": 0.94, "τ³ banking @10": 0.259, "τ³ banking @50": 0.526}
 """What plain BM25 reached elsewhere: bm25s, FTS5, tantivy and LanceDB on Cranfield; one query on the others."""
 
@@ -53,26 +58,23 @@ class PlainBm25:
     """The peer: BM25 over whole documents, the textbook's way."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._counts = [Counter(self._words(text)) for text in texts]
-        self._lengths = [sum(counts.values()) for counts in self._counts]
-        self._average = sum(self._lengths) / len(texts)
-        self._having = Counter(word for counts in self._counts for word in counts)
+        counts = [Counter(self._words(text)) for text in texts]
+        lengths = np.array([each.total() for each in counts])
+        self._norm = 1.2 * (0.25 + 0.75 * lengths / lengths.mean())
+        self._holding: dict[str, list[tuple[int, int]]] = {}
+        for at, each in enumerate(counts):
+            for word, often in each.items():
+                self._holding.setdefault(word, []).append((at, often))
 
     def rank(self, query: str) -> Ranking:
         """Return all documents, best first."""
-        words = Counter(self._words(query))
-        scores = [self._score(words, at) for at in range(len(self._counts))]
-        return sorted(range(len(scores)), key=lambda at: (-scores[at], at))
-
-    def _score(self, words: Counter[str], at: int) -> float:
-        total, counts = 0.0, self._counts[at]
-        for word, times in words.items():
-            if often := counts.get(word, 0):
-                having = self._having[word]
-                rarity = math.log1p((len(self._counts) - having + 0.5) / (having + 0.5))
-                norm = 1.2 * (0.25 + 0.75 * self._lengths[at] / self._average)
-                total += times * rarity * often / (often + norm)
-        return total
+        scores = np.zeros(len(self._norm))
+        for word, times in Counter(self._words(query)).items():
+            if held := self._holding.get(word):
+                rows, often = np.array(held).T
+                rarity = math.log1p((len(scores) - len(rows) + 0.5) / (len(rows) + 0.5))
+                scores[rows] += times * rarity * often / (often + self._norm[rows])
+        return [int(at) for at in np.argsort(-scores, kind="stable")]
 
     @staticmethod
     def _words(text: str) -> list[str]:
@@ -96,8 +98,8 @@ def stages(store: RowStore, embedder: Embedder, query: str) -> dict[str, Ranking
         "vectors": documents(store, by_meaning),
         "reciprocal ranks": documents(store, found.rows, reciprocal(found.rows, [by_words, by_meaning])),
         "one scale": documents(store, found.rows, fused),
-        "+ neighbours (search)": documents(store, found.rows, found.among_neighbours(fused)),
-        "+ reading (thorough)": documents(store, found.rows, found.read(fused)),
+        "+ neighbours": documents(store, found.rows, found.among_neighbours(fused)),
+        LAST: documents(store, found.rows, found.read(fused)),
     }
 
 
@@ -126,15 +128,21 @@ def table(rankings: dict[str, list[Ranking]], relevant: list[frozenset[int]], me
 
 
 def rank_all(collection: Collection, embedder: Embedder, folder: Path) -> dict[str, list[Ranking]]:
-    """Rank every query of a collection at every stage."""
+    """Rank every query of a collection at every stage; raises `AssertionError` where the last is not the search's."""
     log(f"{collection.name}: indexing {len(collection.documents)} documents")
     store = store_of(collection, embedder, folder)
     plain = PlainBm25([f"{title}\n{text}" for title, text in collection.documents])
     log(f"{collection.name}: {store.count(ANYONE)} chunks; asking {len(collection.queries)} queries")
+    searcher = Searcher(store, embedder)
     rankings: dict[str, list[Ranking]] = {}
-    for query in collection.queries:
+    for at, query in enumerate(collection.queries):
         for stage, ranking in {"plain BM25": plain.rank(query), **stages(store, embedder, query)}.items():
             rankings.setdefault(stage, []).append(ranking)
+        if at % CHECKED == 0:
+            hits = searcher.search(query, SHOWN, thorough=True)
+            shown = list(dict.fromkeys(int(hit.chunk.source_id) for hit in hits))
+            if shown != rankings[LAST][-1][: len(shown)]:
+                raise AssertionError(f"{collection.name}: search returns something else for {query[:80]!r}")
     store.close()
     return rankings
 
@@ -155,17 +163,34 @@ def main() -> None:
             rankings = rank_all(collection, embedder, Path(folder) / str(at))
             for name, measure in measures.items():
                 tables[name] = table(rankings, collection.relevant, measure)
-    best = {name: stages["+ reading (thorough)"]["mean"] for name, stages in tables.items()}
-    usual = {name: stages["+ neighbours (search)"]["mean"] for name, stages in tables.items()}
+    found = {name: stages[LAST]["mean"] for name, stages in tables.items()}
     plain = {name: stages["plain BM25"]["mean"] for name, stages in tables.items()}
     holds = {
-        "Cranfield nDCG@10 is well above BM25 (≥ .56, and by more than chance)": usual["Cranfield nDCG@10"] >= 0.56
-        and tables["Cranfield nDCG@10"]["+ neighbours (search)"]["above_bm25"][0] > 0,
-        "XQuAD recall@1 is above BM25's (.94 published, and here)": usual["XQuAD recall@1"]
+        "Cranfield nDCG@10 is well above BM25 (≥ .55, and by more than chance)": found["Cranfield nDCG@10"] >= 0.55
+        and tables["Cranfield nDCG@10"][LAST]["above_bm25"][0] > 0,
+        "XQuAD recall@1 is above BM25's (.94 published, and here)": found["XQuAD recall@1"]
         > max(0.94, plain["XQuAD recall@1"]),
-        "τ³ banking: recall@10 is ≥ 1.5 × that of one BM25 query (.259)": best["τ³ banking recall@10"] >= 1.5 * 0.259,
+        "τ³ banking: recall@10 is ≥ 1.5 × that of one BM25 query (.259 published, and here)": found[
+            "τ³ banking recall@10"
+        ]
+        >= 1.5 * max(0.259, plain["τ³ banking recall@10"]),
     }
-    report({"embedder": embedder.name, "published": PUBLISHED, "tables": tables, "holds": holds}, options.json)
+    result = {
+        "embedder": embedder.name,
+        "published": PUBLISHED,
+        "tables": tables,
+        "grid": grid(tables),
+        "peer": {"name": "BM25 over whole documents (plain BM25)"},
+        "holds": holds,
+    }
+    report(result, options.json)
+
+
+def grid(tables: dict[str, Any]) -> dict[str, Any]:
+    """Return the ablation: a row for each stage, a column for each measure, and how sure the last is above BM25."""
+    rows = [[stage, *(stages[stage]["mean"] for stages in tables.values())] for stage in next(iter(tables.values()))]
+    above = [" to ".join(f"{bound:+.3f}" for bound in stages[LAST]["above_bm25"]) for stages in tables.values()]
+    return {"columns": list(tables), "rows": [*rows, ["search above plain BM25 (95 %)", *above]]}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Words and sentences in English, Chinese and Japanese."""
 
+import time
 from collections import Counter
 from itertools import pairwise
 
@@ -135,3 +136,10 @@ def test_what_is_indexed_is_what_terms_says(texts: list[str]) -> None:
         span = slice(end - size, end)
         counted = dict(zip(made.hashes[span].tolist(), made.counts[span].tolist(), strict=True))
         assert counted == {term_hash(term): often for term, often in Counter(terms(text)).items()}
+
+
+@pytest.mark.parametrize("text", ["ab cd. " * 60_000, "." * 60_000 + "x", "1. " * 60_000, ".)" * 60_000 + "x"])
+def test_sentences_of_a_long_text_take_time_in_proportion(text: str) -> None:
+    began = time.process_time()
+    assert "".join("".join(sentences(text)).split()) == "".join(text.split())
+    assert time.process_time() - began < 5

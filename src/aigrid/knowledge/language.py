@@ -115,7 +115,7 @@ _SHORT = (
 ABBREVIATIONS = frozenset(_SHORT.split())
 END = re.compile(
     r"[。！？｡]+[」』”’）】》〉\]\)]*"
-    r"|[.!?…]+[\"'”’)\]]*(?=\s|$)"
+    r"|(?<![.!?…])[.!?…]++[\"'”’)\]]*+(?=\s|$)"
     r"|\n[ \t]*\n\s*"
     r"|\n(?=[ \t]*(?:[-*•#|]|\d+[.)])\s)"
 )
@@ -125,8 +125,9 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     """Return the spans of the sentences in a text, in order, without the white space around them."""
     spans: list[tuple[int, int]] = []
     start = 0
+    lower = text.islower()
     for end in END.finditer(text):
-        if text[end.start()] == "." and _abbreviates(text, end.start(), end.end()):
+        if text[end.start()] == "." and _abbreviates(text, end.start(), end.end(), lower):
             continue
         _keep(text, start, end.end(), spans)
         start = end.end()
@@ -147,20 +148,26 @@ def _keep(text: str, start: int, end: int, spans: list[tuple[int, int]]) -> None
         spans.append((start, end))
 
 
-def _abbreviates(text: str, dot: int, after: int) -> bool:
-    """Whether the full stop at `dot` belongs to an abbreviation, an initial or a list number."""
+def _abbreviates(text: str, dot: int, after: int, lower: bool) -> bool:
+    """Whether the full stop at `dot` belongs to an abbreviation, an initial or a list number.
+
+    `lower` says that the text has no capitals at all, so that a small letter after the stop means nothing.
+    """
     at = dot
     while at > 0 and (text[at - 1].isalnum() or text[at - 1] == "."):
         at -= 1
     word = text[at:dot]
-    following = text[after:].lstrip(" \t")[:1]
     if not word:
         return False
-    if following.islower() and not text.islower():
+    while after < len(text) and text[after] in " \t":
+        after += 1
+    if not lower and text[after : after + 1].islower():
         return True
     if len(word) == 1 and word.isupper() and word != "I":
         return True
-    if word.isdigit() and (at == 0 or text[:at].rstrip(" \t")[-1:] in ("", "\n")):
+    while at > 0 and text[at - 1] in " \t":
+        at -= 1
+    if word.isdigit() and (at == 0 or text[at - 1] == "\n"):
         return True
     return word.lower() in ABBREVIATIONS
 
