@@ -103,7 +103,7 @@ def test_an_embedder_that_is_another_one_is_refused(aigrid, known, docs, monkeyp
         json.dump({"name": "another", "dimensions": 3}, file)
     (docs / "new.txt").write_text("Something new.")
     result = aigrid("knowledge", "add", str(docs))
-    assert result.code == 1
+    assert result.code == 1, result.out + result.err
     assert "was embedded by another" in result.err
 
 

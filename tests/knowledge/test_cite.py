@@ -1,6 +1,6 @@
 """Citations: what is quoted is there, at exactly those places, or it is not cited."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigrid.knowledge.base import Chunk
@@ -45,6 +45,7 @@ def test_a_citation_whose_source_changed_is_dropped():
     assert checked([made], lambda source: None) == []
 
 
+@settings(deadline=None)
 @given(TEXTS, st.data())
 def test_every_slice_of_a_text_is_found_where_it_says(text: str, data: st.DataObject):
     start = data.draw(st.integers(0, len(text)))
