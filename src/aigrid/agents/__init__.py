@@ -1,0 +1,1 @@
+"""Agents: digital workers that reason, use tools, remember, and ask before they act."""

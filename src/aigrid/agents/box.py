@@ -1,0 +1,75 @@
+"""The tools of one agent: exactly those that its file names, each behind its policy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from aigrid.agents.policy import Policy
+from aigrid.agents.spec import Agent, HttpTool, KnowledgeTool, McpTool, PythonTool, SandboxTool, SqlTool, Tool
+from aigrid.agents.tools.base import Built, Site
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A tool as the journal keeps it: all that a model is told, and what a replay needs to know."""
+
+    name: str
+    about: str
+    schema: dict[str, Any]
+    safe_to_retry: bool
+    idempotent: bool
+
+
+class Boxed(msgspec.Struct):
+    """A tool with its policy and what the file states about it."""
+
+    spec: Tool
+    built: Built
+    policy: Policy
+    offer: Offer
+
+
+async def pack(agent: Agent, site: Site) -> dict[str, Boxed]:
+    """Build the agent's tools; raises `ConfigError` that names the tool at fault."""
+    box = {}
+    for name, spec in agent.tools.items():
+        built = await _build(spec, site)
+        policy = Policy(name, built.schema, spec.arguments, spec.approve_unless, agent.guard, site.folder)
+        safe = built.safe_to_retry if spec.safe_to_retry is None else spec.safe_to_retry
+        idempotent = built.idempotent if spec.idempotent is None else spec.idempotent
+        offer = Offer(name, spec.about or built.about, policy.schema, safe, idempotent)
+        box[name] = Boxed(spec, built, policy, offer)
+    return box
+
+
+def offers(box: Mapping[str, Boxed]) -> list[Offer]:
+    """Return what a model is told of the tools."""
+    return [each.offer for each in box.values()]
+
+
+async def _build(spec: Tool, site: Site) -> Built:
+    match spec:
+        case PythonTool():
+            from aigrid.agents.tools import python
+
+            return python.build(spec, site)
+        case KnowledgeTool():
+            from aigrid.agents.tools import knowledge
+
+            return knowledge.build(spec, site)
+        case SqlTool():
+            from aigrid.agents.tools import sql
+
+            return sql.build(spec, site)
+        case SandboxTool():
+            from aigrid.agents.tools import sandbox
+
+            return sandbox.build(spec, site)
+        case McpTool():
+            from aigrid.agents.tools import mcp
+
+            return await mcp.build(spec, site)
+        case HttpTool():
+            from aigrid.agents.tools import http
+
+            return http.build(spec, site)
