@@ -212,7 +212,7 @@ def gateway_pid(running: common.Factory) -> int:
     """Return the process id of the factory's gateway, 0 while there is none."""
     for child in Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split():
         with contextlib.suppress(OSError):
-            if b"aigrid.gateway" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"aigrid.cli.gateway" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     return 0
 

@@ -36,3 +36,6 @@ class ScriptedMind:
 
     async def count(self, request):
         return 10
+
+    def cost_nusd(self):
+        return 0

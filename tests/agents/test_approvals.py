@@ -71,7 +71,7 @@ async def test_changed_arguments_make_an_approval_stale(state_in_a_temporary_fol
         desk.decide(second.id, True, approver="ann", bound=first.digest)
     with pytest.raises(Conflict, match="stale"):
         desk.decide(first.id, True, approver="ann", bound=first.digest) and desk.decide(first.id, False, approver="x")
-    assert [each.id for each in desk.list("waiting")] == [second.id]
+    assert [each.id for each in desk.all("waiting")] == [second.id]
     desk.close()
 
 

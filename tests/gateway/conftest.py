@@ -44,7 +44,7 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(engines, **limits):
+async def open_door(engines, attach=(), **limits):
     config = Config(gateway=GatewayConfig(port=0, drain_s=1.0, **limits))
     ledger = open_ledger(config, owner=True)
     async with AsyncExitStack() as stack:
@@ -54,6 +54,8 @@ async def open_door(engines, **limits):
             await engine.start()
             stack.push_async_callback(engine.stop)
         gateway = Gateway(config, ledger, engines)
+        for each in attach:
+            each(gateway)
         await gateway.start()
         listener = socket.create_server(("127.0.0.1", 0))
         settings = uvicorn.Config(gateway, ws="none", lifespan="off", log_level="error", http="httptools")

@@ -50,26 +50,26 @@ def offers(box: Mapping[str, Boxed]) -> list[Offer]:
 async def _build(spec: Tool, site: Site) -> Built:
     match spec:
         case PythonTool():
-            from aigrid.agents.tools import python
+            from aigrid.agents.tools.python import build as build_python
 
-            return python.build(spec, site)
+            return build_python(spec, site)
         case KnowledgeTool():
-            from aigrid.agents.tools import knowledge
+            from aigrid.agents.tools.knowledge import build as build_knowledge
 
-            return knowledge.build(spec, site)
+            return build_knowledge(spec, site)
         case SqlTool():
-            from aigrid.agents.tools import sql
+            from aigrid.agents.tools.sql import build as build_sql
 
-            return sql.build(spec, site)
+            return build_sql(spec, site)
         case SandboxTool():
-            from aigrid.agents.tools import sandbox
+            from aigrid.agents.tools.sandbox import build as build_sandbox
 
-            return sandbox.build(spec, site)
+            return build_sandbox(spec, site)
         case McpTool():
-            from aigrid.agents.tools import mcp
+            from aigrid.agents.tools.mcp import build as build_mcp
 
-            return await mcp.build(spec, site)
+            return await build_mcp(spec, site)
         case HttpTool():
-            from aigrid.agents.tools import http
+            from aigrid.agents.tools.http import build as build_http
 
-            return http.build(spec, site)
+            return build_http(spec, site)

@@ -107,7 +107,7 @@ class Desk:
             raise NotFound(f"there is no approval `{id_[:80]}`; `aigrid agents approvals` lists them", param="id")
         return found[0]
 
-    def list(self, state: State | None = None, limit: int = 200) -> list[Approval]:
+    def all(self, state: State | None = None, limit: int = 200) -> list[Approval]:
         """Return approvals, newest first."""
         found = self._rows("1", ())
         return [each for each in reversed(found) if state in (None, each.state)][:limit]
@@ -135,16 +135,13 @@ class Desk:
             raise Conflict(f"approval {id_} is {after.state}{when} and cannot be {wanted}", param="id")
         return after
 
-    def _rows(self, where: str, values: tuple[Any, ...]) -> "list[Approval]":
+    def _rows(self, where: str, values: tuple[Any, ...]) -> list[Approval]:
         now, found = now_ns(), []
         for row in self._database.execute(f"SELECT {_COLUMNS} FROM approvals WHERE {where} ORDER BY rowid", values):
-            *head, arguments, bound, asked, expires, state, approver, reason, decided = row
-            if state in ("waiting", "approved") and now >= expires:
-                state = "expired"
-            one = Approval(
-                *head, msgspec.json.decode(arguments), bound, asked, expires, state, approver, reason, decided
-            )
-            found.append(one)
+            fields = dict(zip(_COLUMNS.split(", "), row, strict=True))
+            if fields["state"] in ("waiting", "approved") and now >= fields["expires_ns"]:
+                fields["state"] = "expired"
+            found.append(Approval(**{**fields, "arguments": msgspec.json.decode(fields["arguments"])}))
         return found
 
     def close(self) -> None:

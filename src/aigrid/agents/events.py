@@ -55,6 +55,7 @@ class Outcome(msgspec.Struct, frozen=True):
     tool_calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost_nusd: int = 0
 
 
 def ignore(event: Event) -> None:

@@ -87,7 +87,8 @@ class Journal:
         self._steps: dict[tuple[str, str], Step] = {}
         self.steps: list[Step] = []
         for row in self._database.execute("SELECT seq, at_ns, kind, key, digest, body FROM steps ORDER BY seq"):
-            self._take(Step(*row[:5], msgspec.json.decode(row[5])))
+            seq, at_ns, kind, key, digest, body = row
+            self._take(Step(seq, at_ns, kind, key, digest, msgspec.json.decode(body)))
 
     def _open(self, new: bool, write: bool) -> sqlite3.Connection:
         if new:

@@ -48,6 +48,9 @@ class Mind(Protocol):
     async def count(self, request: GenerateRequest) -> int:
         """Return the number of prompt tokens."""
 
+    def cost_nusd(self) -> int:
+        """Return what the run has cost in this sitting, in nano-dollars."""
+
 
 class ToolAsked(msgspec.Struct):
     """A call that the model asks for; its id is the run's own, so that it is the same each time."""
@@ -58,13 +61,14 @@ class ToolAsked(msgspec.Struct):
 
 
 class Said(msgspec.Struct):
-    """A model's answer as the journal keeps it."""
+    """A model's answer as the journal keeps it. `cost_nusd` is what was spent since the answer before."""
 
     text: str = ""
     reasoning: str = ""
     calls: list[ToolAsked] = []
     finish: str = "stop"
     usage: Usage = Usage()
+    cost_nusd: int = 0
 
 
 class JournaledModel(Model[None]):
@@ -77,7 +81,7 @@ class JournaledModel(Model[None]):
         self._mind = mind
         self._journal = journal
         self._listen = listen
-        self._step = 0
+        self._step = self._paid = self.cost_nusd = 0
         self.used = Usage()
 
     @property
@@ -110,6 +114,7 @@ class JournaledModel(Model[None]):
             said = await self._think(self._mind, request, step)
             self._journal.add("model", str(step), asked, said)
         self.used = _sum(self.used, said.usage)
+        self.cost_nusd += said.cost_nusd
         return ModelResponse(
             parts=_parts(said),
             usage=RequestUsage(input_tokens=said.usage.prompt_tokens, output_tokens=said.usage.completion_tokens),
@@ -158,6 +163,8 @@ class JournaledModel(Model[None]):
                         call.name += piece.name or ""
                         call.arguments += piece.arguments
                     said.finish = delta.finish_reason or said.finish
+        cost = mind.cost_nusd()
+        said.cost_nusd, self._paid = cost - self._paid, cost
         said.calls = [calls[index] for index in sorted(calls)]
         return said
 

@@ -23,7 +23,7 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     pass
 
 
-class Rule(_Part):
+class Rule(_Part, frozen=True, kw_only=True):
     """What one argument of a tool may be; all that is stated must hold. The path of a nested one has dots, `*` is any.
 
     `pattern` must match the whole text. `inside` is a folder that a path may not leave, `hosts` are those that a URL
@@ -41,7 +41,7 @@ class Rule(_Part):
     fixed: Any = msgspec.UNSET
 
 
-class _Tool(_Part):
+class _Tool(_Part, frozen=True, kw_only=True):
     """What every tool may state.
 
     `approve` has a person asked before each call, `approve_unless` before those whose arguments break one of its rules.
@@ -59,19 +59,19 @@ class _Tool(_Part):
     max_result: Positive = 20_000
 
 
-class PythonTool(_Tool, kw_only=True, tag_field="kind", tag="python"):
+class PythonTool(_Tool, frozen=True, kw_only=True, tag_field="kind", tag="python"):
     """A Python function `module.function` in the agent's folder (or anywhere that Python finds)."""
 
     function: str
 
 
-class KnowledgeTool(_Tool, tag_field="kind", tag="knowledge"):
+class KnowledgeTool(_Tool, frozen=True, kw_only=True, tag_field="kind", tag="knowledge"):
     """A search in the documents that the caller may read; `limit` passages at most."""
 
     limit: Annotated[int, Meta(ge=1, le=50)] = 5
 
 
-class SqlTool(_Tool, tag_field="kind", tag="sql"):
+class SqlTool(_Tool, frozen=True, kw_only=True, tag_field="kind", tag="sql"):
     """Questions to a database: a SQLite file, or `postgresql://…` from the environment variable `database_env`.
 
     Read-only; at most `max_rows` rows come back. `tables` are those that may be read; all, unless named.
@@ -83,14 +83,14 @@ class SqlTool(_Tool, tag_field="kind", tag="sql"):
     max_rows: Positive = 200
 
 
-class SandboxTool(_Tool, tag_field="kind", tag="sandbox"):
+class SandboxTool(_Tool, frozen=True, kw_only=True, tag_field="kind", tag="sandbox"):
     """Python that the model writes, in a process of its own without files, network or other programs."""
 
     cpu_s: Seconds = 5.0
     memory_mb: Positive = 256
 
 
-class McpTool(_Tool, kw_only=True, tag_field="kind", tag="mcp"):
+class McpTool(_Tool, frozen=True, kw_only=True, tag_field="kind", tag="mcp"):
     """One tool of an MCP server: a URL, or the command of a program that speaks on its standard input and output.
 
     `key_env` names the environment variable that holds the server's bearer token.
@@ -101,7 +101,7 @@ class McpTool(_Tool, kw_only=True, tag_field="kind", tag="mcp"):
     key_env: str = ""
 
 
-class HttpTool(_Tool, kw_only=True, tag_field="kind", tag="http"):
+class HttpTool(_Tool, frozen=True, kw_only=True, tag_field="kind", tag="http"):
     """One operation of an HTTP API that an OpenAPI file describes, by its `operationId`.
 
     `url` replaces the file's server. `key_env` names the environment variable that holds the API's bearer token.
@@ -111,32 +111,31 @@ class HttpTool(_Tool, kw_only=True, tag_field="kind", tag="http"):
     operation: str
     url: str = ""
     key_env: str = ""
-    private: bool = False
 
 
 Tool = PythonTool | KnowledgeTool | SqlTool | SandboxTool | McpTool | HttpTool
 
 
-class Knowledge(_Part):
+class Knowledge(_Part, frozen=True, kw_only=True):
     """Passages of the documents that are read for the task before the model begins: so many at most."""
 
     passages: Annotated[int, Meta(ge=1, le=50)] = 5
 
 
-class Memory(_Part):
+class Memory(_Part, frozen=True, kw_only=True):
     """What the agent remembers of earlier runs for the same tenant: so many notes are recalled for a task."""
 
     recall: Annotated[int, Meta(ge=0, le=50)] = 5
     write: bool = True
 
 
-class Guard(_Part):
+class Guard(_Part, frozen=True, kw_only=True):
     """What may never leave: texts that match one of these patterns are refused in arguments and blanked in answers."""
 
     never_send: list[str] = []
 
 
-class Budget(_Part):
+class Budget(_Part, frozen=True, kw_only=True):
     """The most that one run may take, over all its steps and however often it is resumed."""
 
     steps: Annotated[int, Meta(ge=1, le=1000)] = 12
@@ -146,13 +145,13 @@ class Budget(_Part):
     tool_calls: Positive = 50
 
 
-class Approvals(_Part):
+class Approvals(_Part, frozen=True, kw_only=True):
     """How long an approval that nobody answered stays good, in seconds."""
 
     expires_s: Seconds = 86_400.0
 
 
-class Agent(_Part, kw_only=True):
+class Agent(_Part, frozen=True, kw_only=True):
     """An agent: who it is, what it may use, and where its limits are."""
 
     name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]

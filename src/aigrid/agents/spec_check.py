@@ -70,11 +70,11 @@ def unique_keys() -> "type[SafeLoader]":
     """Return YAML's safe loader, less keys that stand twice: the second would silently undo the first."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen: set[Any] = set()
             for key_node, _ in node.value:
-                key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+                key = self.construct_object(key_node, deep=True)
                 if isinstance(key, list | dict):
                     raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
                 if key in seen:

@@ -105,7 +105,7 @@ def programs(config: Config) -> list[Program]:
     env = {**os.environ, EFFECTIVE: msgspec.json.encode(config).decode(), "PYTHONUNBUFFERED": "1"}
     gateway = config.gateway
     drain_s = gateway.drain_s + KILL_MARGIN_S
-    found = [Program("gateway", [sys.executable, "-m", "aigrid.gateway"], env, stop_s=drain_s)]
+    found = [Program("gateway", [sys.executable, "-m", "aigrid.cli.gateway"], env, stop_s=drain_s)]
     if config.console.enabled:
         url = factory.http_url(gateway.host, gateway.port)
         options = ["--gateway", url, "--host", gateway.host, "--port", str(config.console.port)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -83,6 +83,15 @@ class Gateway:
     def waiting(self) -> int:
         """Requests waiting for a place."""
         return self.gate.waiting
+
+    def register(self, engine: Engine | None, routes: Mapping[tuple[str, str], Handler]) -> None:
+        """Take in what stands above the gateway: an engine, the last to be asked for a model, and more endpoints."""
+        if engine is not None:
+            self.engines.append(engine)
+            self.router.engines.append(engine)
+        for (method, path), handler in routes.items():
+            self._routes[(method, path)] = handler
+            self._methods.setdefault(path, set()).add(method)
 
     async def start(self) -> None:
         """Watch the event loop's backlog. Ledger and engines are started by whoever made them."""

@@ -17,8 +17,9 @@ from aigrid.core.ids import new_id
 from aigrid.engines.base import Usage
 from aigrid.gateway.auth import authenticate
 from aigrid.gateway.http import SSE, ClientGone, Request, Response, Send, Sendable
-from aigrid.gateway.inside import Spent, complete
+from aigrid.gateway.inside import complete
 from aigrid.gateway.knowledge import MAX_HITS, Question, readers_of
+from aigrid.gateway.spent import Spent
 from aigrid.gateway.wire.answer import DONE, data, error_frame, usage_object
 from aigrid.gateway.wire.base import convert, tier_of
 from aigrid.ledger.base import Key

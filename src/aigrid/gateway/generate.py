@@ -7,7 +7,7 @@ they left; what fails here before anything was sent costs them nothing.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from aigrid.core.ids import new_id
 from aigrid.engines.base import Chunk, Delta, Engine, Usage
 from aigrid.gateway.auth import authenticate
 from aigrid.gateway.http import JSON, ClientGone, Header, Request, Send
+from aigrid.gateway.nested import Composite, Within
 from aigrid.gateway.routing import Route
 from aigrid.gateway.wire.base import Encoder, Parsed, Wire
 from aigrid.ledger.base import Hold, Key, Order, Outcome, Settlement
@@ -47,6 +48,7 @@ class Answer:
         self._left = False
         self._settlement: Settlement | None = None
         self._made = self._thought = 0  # tokens of an answer that is counted when it is whole
+        self._within: Within | None = None
 
     async def run(self) -> None:
         """Answer the request; an `AigridError` before the first byte is for the caller to write."""
@@ -109,7 +111,7 @@ class Answer:
         """Send chunks as they come. Tokens are counted on the hold before their bytes are sent."""
         generate, hold, send = self.parsed.generate, self.hold, self.send
         encoder = self.wire.encoder(self.parsed, int(time.time()))
-        async with aclosing(engine.generate(generate)) as chunks:
+        async with aclosing(self._chunks(engine)) as chunks:
             async for chunk in chunks:
                 if chunk.usage is not None:
                     self._usage = chunk.usage
@@ -134,7 +136,7 @@ class Answer:
             await self._start(encoder)
         self._count_usage()
         self._outcome = "finished"
-        data = encoder.finish(settled_usage(hold), self._settle())
+        data = encoder.finish(*self._told(self._settle()))
         await send({"type": "http.response.body", "body": data})
 
     async def _start(self, encoder: Encoder) -> None:
@@ -153,7 +155,7 @@ class Answer:
     async def _whole(self, engine: Engine) -> None:
         """Collect the answer, settle, send it with what it cost in its headers."""
         encoder = self.wire.encoder(self.parsed, int(time.time()))
-        async with aclosing(engine.generate(self.parsed.generate)) as chunks:
+        async with aclosing(self._chunks(engine)) as chunks:
             async for chunk in chunks:
                 if chunk.usage is not None:
                     self._usage = chunk.usage
@@ -170,13 +172,24 @@ class Answer:
         self._made = self._thought = 0
         self._count_usage()
         self._outcome = "finished"
-        settlement = self._settle()
-        body = encoder.whole(settled_usage(self.hold), settlement)
+        usage, settlement = self._told(self._settle())
+        body = encoder.whole(usage, settlement)
         self._overhead_ns = self._engine_ns - self._begin_ns + mono_ns() - done
         self.started = True
         headers = [JSON, (b"content-length", b"%d" % len(body)), *self._headers(), *cost_headers(settlement)]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
+
+    def _chunks(self, engine: Engine) -> AsyncGenerator[Chunk, None]:
+        if not isinstance(engine, Composite):
+            return engine.generate(self.parsed.generate)
+        self._within = Within(self.gateway, self.request, self.hold)
+        return engine.compose(self.parsed.generate, self._within)
+
+    def _told(self, settlement: Settlement) -> tuple[Usage, Settlement]:
+        """Return what the client is told of usage and cost: that of the requests which this one made, too."""
+        usage = settled_usage(self.hold)
+        return (usage, settlement) if self._within is None else self._within.told(usage, settlement)
 
     def _count_usage(self) -> None:
         """Bring the hold up to what the engine says in the end; counts only grow."""
@@ -201,24 +214,27 @@ class Answer:
             (b"request-id", request_id),
             (b"x-aigrid-site", self._site.encode("latin-1", "replace")),
             (b"x-aigrid-gateway-us", b"%d" % (self._overhead_ns // 1000)),
+            *(self._within.headers if self._within is not None else ()),
         ]
 
 
 def order_for(parsed: Parsed, route: Route, key: Key, default_max_tokens: int) -> Order:
     """Return the order for the most that a request can use; sets the limit of one that has none."""
     generate = parsed.generate
+    first = route.engines[0]
     flexible = generate.max_tokens == 0
     generate.max_tokens = min(generate.max_tokens or default_max_tokens, max(1, route.model.context - 1))
     return Order(
         request_id=generate.id,
         key=key,
         model=generate.model,
-        site=route.engines[0].site,
+        site=first.site,
         tier=parsed.tier,
         prompt_bound=max(engine.token_bound(generate) for engine in route.engines),
         completion_bound=generate.max_tokens * generate.n,
         n=generate.n,
         flexible=flexible,
+        purse_nusd=first.purse_nusd(generate, parsed.tier) if isinstance(first, Composite) else None,
     )
 
 

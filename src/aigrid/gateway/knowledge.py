@@ -17,11 +17,11 @@ from aigrid.core.ids import new_id
 from aigrid.gateway.admin_query import Query
 from aigrid.gateway.auth import authenticate
 from aigrid.gateway.http import Handler, Request, Response
-from aigrid.gateway.inside import Spent
+from aigrid.gateway.spent import Spent
 from aigrid.gateway.wire.base import convert
 from aigrid.knowledge.base import EVERYONE, Hit, Source
 from aigrid.knowledge.language import estimate_tokens
-from aigrid.ledger.base import Key, Order, Outcome
+from aigrid.ledger.base import Hold, Key, Order, Outcome
 
 if TYPE_CHECKING:
     from aigrid.gateway.app import Gateway
@@ -83,8 +83,11 @@ class Knowledge:
         if self._library is not None:
             self._library.close()
 
-    async def find(self, key: Key, question: str, limit: int, spent: Spent) -> list[Hit]:
-        """Return the best passages that a key may read, held and settled as a request to the embedder."""
+    async def find(self, key: Key, question: str, limit: int, spent: Spent, parent: Hold | None = None) -> list[Hit]:
+        """Return the best passages that a key may read, held and settled as a request to the embedder.
+
+        What is part of another request (`parent`) draws on its hold, and has its place already.
+        """
         gateway = self._gateway
         order = Order(
             request_id=new_id("req_"),
@@ -96,9 +99,10 @@ class Knowledge:
             completion_bound=0,
         )
         outcome: Outcome = "failed"
-        await gateway.gate.enter()
+        if parent is None:
+            await gateway.gate.enter()
         try:
-            hold = await gateway.ledger.hold(order)
+            hold = await gateway.ledger.hold(order, parent)
             try:
                 hits = await self.read(lambda library: library.search(question, limit, readers_of(key)))
                 hold.count_prompt(min(estimate_tokens(question) + 2, order.prompt_bound))
@@ -109,7 +113,8 @@ class Knowledge:
             finally:
                 spent.add(gateway.ledger.settle(hold, outcome, site=order.site, usage_source="estimated"))
         finally:
-            gateway.gate.leave()
+            if parent is None:
+                gateway.gate.leave()
         return hits
 
     async def search(self, request: Request) -> Response:

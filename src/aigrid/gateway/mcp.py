@@ -16,8 +16,8 @@ from aigrid.core.errors import AigridError, BadRequest, Forbidden
 from aigrid.gateway.ask import AskBody, Asking
 from aigrid.gateway.auth import authenticate
 from aigrid.gateway.http import JSON, Request, Response
-from aigrid.gateway.inside import Spent
 from aigrid.gateway.knowledge import SearchBody, hit_view
+from aigrid.gateway.spent import Spent
 from aigrid.gateway.wire.base import convert
 from aigrid.ledger.base import Key
 

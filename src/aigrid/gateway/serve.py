@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 
@@ -95,11 +95,17 @@ def quieten_gc() -> None:
     gc.set_threshold(20_000, 3, 3)
 
 
-async def serve(config: Config) -> None:
+Attach = Callable[[Gateway], None]
+"""What stands above the gateway registers itself there: it is called with each new one, before it starts."""
+
+
+async def serve(config: Config, attach: Sequence[Attach] = ()) -> None:
     """Serve until SIGTERM or SIGINT; then drain, settle, stop. Raises what kept an engine from starting."""
     engines = make_engines(config)
     ledger = open_ledger(config, owner=True, recover=lambda ids: _report(engines, ids))
     gateway = Gateway(config, ledger, engines)
+    for each in attach:
+        each(gateway)
     settings = uvicorn.Config(
         gateway, host=config.gateway.host, port=config.gateway.port, loop="uvloop", http=Door, ws="none",
         lifespan="off", access_log=False, proxy_headers=False, log_level="warning", server_header=False, backlog=4096,
@@ -118,9 +124,9 @@ async def serve(config: Config) -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
-        for engine in engines:
+        for engine in gateway.engines:
             stack.push_async_callback(engine.stop)
-        starts = [asyncio.create_task(start(engine)) for engine in engines]
+        starts = [asyncio.create_task(start(engine)) for engine in gateway.engines]
         recovered = await ledger.open()
         if recovered:
             log.warning("settled %d requests that a gateway before this one left open", len(recovered))
@@ -138,10 +144,10 @@ async def serve(config: Config) -> None:
     log.info("gateway stopped")
 
 
-def run(config: Config) -> None:
-    """Run one gateway process until it is told to stop."""
+def run(config: Config, attach: Sequence[Attach] = ()) -> None:
+    """Run one gateway process, with what stands above it, until it is told to stop."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     import uvloop
 
     raise_open_files()
-    uvloop.run(serve(config))
+    uvloop.run(serve(config, attach))

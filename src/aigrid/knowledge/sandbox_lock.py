@@ -23,11 +23,18 @@ _FILTERS = {  # audit architecture, then: socket, socketpair, connect, execve, e
     "x86_64": (0xC000003E, (41, 53, 42, 59, 322, 101, 310, 311)),
     "aarch64": (0xC00000B7, (198, 199, 203, 221, 281, 117, 270, 271)),
 }
+_ALONE = {  # clone, fork, vfork, clone3, kill, tkill, tgkill, rt_sigqueueinfo, pidfd_send_signal, io_uring_setup
+    "x86_64": (56, 57, 58, 435, 62, 200, 234, 129, 424, 425),
+    "aarch64": (220, 435, 129, 130, 131, 138, 424, 425),
+}
 _EPERM = 1
 
 
-def lock(memory_bytes: int) -> list[str]:
-    """Give up all that parsing does not need; return the names of the walls that stand."""
+def lock(memory_bytes: int, *, alone: bool = False) -> list[str]:
+    """Give up all that parsing does not need; return the names of the walls that stand.
+
+    A process that is to be `alone` gives up starting threads and processes and sending signals, too.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -39,7 +46,7 @@ def lock(memory_bytes: int) -> list[str]:
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
         if _landlock(libc):
             walls.append("landlock")
-        if _seccomp(libc):
+        if _seccomp(libc, alone):
             walls.append("seccomp")
     return walls
 
@@ -83,12 +90,13 @@ def _landlock(libc: ctypes.CDLL) -> bool:
     return done
 
 
-def _seccomp(libc: ctypes.CDLL) -> bool:
+def _seccomp(libc: ctypes.CDLL, alone: bool) -> bool:
     """Refuse to make sockets, start programs, or look into other processes."""
     known = _FILTERS.get(platform.machine())
     if known is None:
         return False
-    architecture, calls = known
+    architecture, refused = known
+    calls = (*refused, *(_ALONE[platform.machine()] if alone else ()))
     load, equal, answer, allow = 0x20, 0x15, 0x06, 0x7FFF0000
     code = [(load, 0, 0, 4), (equal, 0, len(calls) + 2, architecture), (load, 0, 0, 0)]
     code += [(equal, len(calls) - number, 0, call) for number, call in enumerate(calls)]

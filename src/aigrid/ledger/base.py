@@ -58,6 +58,8 @@ class Order(msgspec.Struct, frozen=True, gc=False):
 
     `completion_bound` counts all choices together. With `flexible` the ledger may grant fewer completion tokens
     (at least `n`, a multiple of `n`) where the budget does not allow all of them: the client set no limit itself.
+    A request that only makes others holds `purse_nusd` for them in place of what its own tokens could cost, or what
+    the budget has of it.
     """
 
     request_id: str
@@ -69,6 +71,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     completion_bound: int
     n: int = 1
     flexible: bool = False
+    purse_nusd: int | None = None
 
 
 class Hold(Protocol):

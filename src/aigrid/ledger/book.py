@@ -132,15 +132,20 @@ class Book:
                     _too_fast(one, "request", limits.requests_per_minute, wait)
             if order.flexible and limits.tokens_per_minute is not None:
                 completion = cut(completion, limits.tokens_per_minute - order.prompt_bound, order.n)
-        amount = tariff.bound(order.prompt_bound, completion)
+        purse = order.purse_nusd
+        amount = tariff.bound(order.prompt_bound, completion) if purse is None else purse
         for one in (account, payer):
             room = one.room(now_ns) if one.budgets else None
-            if room is not None and amount > room[0]:
-                fits = tariff.affordable(order.prompt_bound, room[0]) if order.flexible else -1
-                if fits < order.n:
-                    _too_dear(one, order, completion, tariff.bound(order.prompt_bound, completion), room)
-                completion = cut(completion, fits, order.n)
-                amount = tariff.bound(order.prompt_bound, completion)
+            if room is None or amount <= room[0]:
+                continue
+            if purse is not None and room[0] > 0:
+                amount = room[0]
+                continue
+            fits = tariff.affordable(order.prompt_bound, room[0]) if order.flexible and purse is None else -1
+            if fits < order.n:
+                _too_dear(one, order, completion, amount, room)
+            completion = cut(completion, fits, order.n)
+            amount = tariff.bound(order.prompt_bound, completion)
         units = order.prompt_bound + completion
         for one in (account, payer):
             limit = one.limits.tokens_per_minute

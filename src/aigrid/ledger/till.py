@@ -280,6 +280,8 @@ def _share(parent: OpenHold, order: Order, tariff: Tariff) -> tuple[int, int]:
     if order.key.id != parent.order.key.id:
         raise Conflict(f"hold {parent.id} belongs to key {parent.order.key.id}; its children must too")
     completion = order.completion_bound
+    if order.purse_nusd is not None and parent.amount_nusd > 0:
+        return completion, min(order.purse_nusd, parent.amount_nusd)
     amount = tariff.bound(order.prompt_bound, completion)
     if amount > parent.amount_nusd:
         fits = tariff.affordable(order.prompt_bound, parent.amount_nusd) if order.flexible else -1

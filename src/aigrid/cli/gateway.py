@@ -1,0 +1,14 @@
+"""The gateway's process with everything that stands above it: what `aigrid up` starts."""
+
+import sys
+
+from aigrid.agents.attach import attach
+from aigrid.core.config import load
+from aigrid.core.errors import AigridError
+from aigrid.gateway.serve import run
+
+if __name__ == "__main__":
+    try:
+        run(load(), [attach])
+    except AigridError as error:
+        sys.exit(f"aigrid: {error.message}")
