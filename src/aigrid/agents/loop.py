@@ -22,12 +22,12 @@ from aigrid.agents.desk import Desk
 from aigrid.agents.digest import digest
 from aigrid.agents.events import Listener, Outcome, State, ignore
 from aigrid.agents.halt import Exhausted, Spent, Waits
-from aigrid.agents.journal import Journal, runs_folder
+from aigrid.agents.journal import Diverged, Journal, runs_folder
 from aigrid.agents.mind import JournaledModel, Mind
 from aigrid.agents.policy import blanked
 from aigrid.agents.spec import Agent
 from aigrid.agents.toolset import Desked, toolset
-from aigrid.core.errors import AigridError, BadRequest, BudgetExceeded, NotFound
+from aigrid.core.errors import AigridError, BudgetExceeded, NotFound
 from aigrid.core.ids import new_id
 
 __all__ = ["Task", "begin", "begun", "ended", "pack", "replay", "walk"]
@@ -121,7 +121,7 @@ async def replay(path: Path, listen: Listener = ignore) -> Outcome:
         except (Exhausted, UsageLimitExceeded, AgentRunError):
             return work.outcome(recorded.state, recorded.output, recorded.reason, recorded.approval)
         if recorded.state == "done" and output != recorded.output:
-            raise BadRequest(f"the replay of {path.stem} came to another answer than the run did", code="run_diverged")
+            raise Diverged(f"the replay of {path.stem} came to another answer than the run did")
         return work.outcome(recorded.state, output, recorded.reason, recorded.approval)
 
 
