@@ -14,6 +14,7 @@ from aigrid.core.errors import UpstreamError
 from aigrid.knowledge.base import EVERYONE, Chunk, Source, Vectors
 from aigrid.knowledge.expand import by_parts, feedback, parts, togetherness
 from aigrid.knowledge.language import terms
+from aigrid.knowledge.postings import Postings
 from aigrid.knowledge.rank import HttpReranker, fuse, level, likeness, reciprocal, shared_words, vouch
 from aigrid.knowledge.search import Searcher, search
 from aigrid.knowledge.store import Addition, RowsGone, RowStore, open_store
@@ -153,7 +154,7 @@ def test_neighbours_raise_a_candidate_but_never_over_the_best() -> None:
 
 
 def test_shared_words_count_by_how_rare_they_are() -> None:
-    alike = shared_words([text.split() for text in ("the wing slipstream", "slipstream of", "the of", "the end", "")])
+    alike = shared_words(Postings.of(("the wing slipstream", "slipstream of", "the of", "the end", "")))
     assert alike[0, 1] > alike[0, 3]
     assert alike[0].max() == pytest.approx(1.0)
     assert not alike[4].any()

@@ -1,6 +1,5 @@
 """Putting opinions together: scores of different kinds on one scale, neighbours that vouch, and rerankers."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from aigrid.core.errors import UpstreamError
 from aigrid.knowledge.base import Vectors
 from aigrid.knowledge.index import K1, B
+from aigrid.knowledge.postings import Postings
 
 Scores = npt.NDArray[np.float32]
 
@@ -86,24 +86,22 @@ def likeness(vectors: Vectors) -> Scores:
     return np.asarray(vectors @ vectors.T, np.float32)
 
 
-def shared_words(passages: Sequence[Sequence[str]]) -> Scores:
-    """Return how alike each pair of passages (as terms) is in its words, from 0 to 1.
+def shared_words(passages: Postings) -> Scores:
+    """Return how alike each pair of passages is in its words, from 0 to 1.
 
     That is BM25 of one as a query against the other. Words are as rare as they are among these passages; each row is
     levelled by its best.
     """
-    counted = [Counter(passage) for passage in passages]
-    columns: dict[str, int] = {}
-    for words in counted:
-        for word in words:
-            columns.setdefault(word, len(columns))
-    often = np.zeros((len(passages), max(len(columns), 1)), np.float32)
-    for row, words in enumerate(counted):
-        often[row, [columns[word] for word in words]] = list(words.values())
-    having = np.count_nonzero(often, axis=0)
-    rarity = np.log1p((len(passages) - having + 0.5) / (having + 0.5))
-    lengths = often.sum(axis=1, keepdims=True)
-    norm = K1 * (1 - B + B * lengths / max(float(lengths.mean()), 1.0)) if len(passages) else lengths
+    many = len(passages.sizes)
+    rows = np.repeat(np.arange(many), passages.sizes)
+    words, having = np.unique(passages.hashes, return_inverse=True, return_counts=True)[1:]
+    shared = having > 1
+    kept = shared[words]
+    often = np.zeros((many, int(shared.sum())), np.float32)
+    often[rows[kept], (np.cumsum(shared) - 1)[words[kept]]] = passages.counts[kept]
+    rarity = np.log1p((many - having[shared] + 0.5) / (having[shared] + 0.5)).astype(np.float32)
+    lengths = np.bincount(rows, passages.counts, many).astype(np.float32)[:, None]
+    norm = K1 * (1 - B + B * lengths / max(float(lengths.mean()), 1.0))
     alike = (often * rarity) @ (often / (often + norm + 1e-9)).T
     np.fill_diagonal(alike, 0.0)
     return np.asarray(alike / np.maximum(alike.max(axis=1, keepdims=True), 1e-9), np.float32)

@@ -9,13 +9,13 @@
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from aigrid.knowledge.base import EVERYONE, Chunk, Embedder, Hit
 from aigrid.knowledge.expand import by_parts, feedback, parts, togetherness
 from aigrid.knowledge.language import terms
+from aigrid.knowledge.postings import Postings
 from aigrid.knowledge.rank import Reranker, Scores, fuse, likeness, shared_words, vouch
 from aigrid.knowledge.store import RowsGone, RowStore, indexed_text, weigh
 
@@ -86,6 +86,7 @@ class Candidates:
         self._query = query
         self._many = many
         self._readers = readers
+        self._fetched: dict[int, Chunk] = {}
         self.weights = weigh(query)
         self.words = dict(store.words(self.weights, many, readers))
         self.similar: dict[int, float] = {}
@@ -112,21 +113,19 @@ class Candidates:
             scores[[at for at, row in enumerate(self.rows) if row not in self.similar]] *= 2
         return scores
 
-    def among_neighbours(
-        self, scores: Scores, likely: Scores | None = None, passages: Sequence[list[str]] = ()
-    ) -> Scores:
-        """Return scores to which candidates near in meaning (and in words, where passages are given) have added.
+    def among_neighbours(self, scores: Scores, likely: Scores | None = None, shared: Scores | None = None) -> Scores:
+        """Return scores to which candidates near in meaning (and in words, where `shared` is given) have added.
 
         Only those of other sources: chunks of one file repeat its words, and are no second witness.
-        The best by `scores` stays first; `likely` are better founded scores for the rest. Passages are the terms of
-        the best rows by `scores`, in order.
+        The best by `scores` stays first; `likely` are better founded scores for the rest. `shared` is how alike in
+        words each pair of the best rows by `scores` is, in order.
         """
-        order = np.argsort(-scores, kind="stable")[: len(passages) or self._many]
+        order = np.argsort(-scores, kind="stable")[: self._many if shared is None else len(shared)]
         top = (scores if likely is None else likely)[order]
         top[0] = float(top.max()) + 1e-6
         alike = likeness(self.vectors[order])
-        if passages:
-            alike += shared_words(passages)
+        if shared is not None:
+            alike += shared
         sources = np.unique(self._store.owners([self.rows[at] for at in order]), return_inverse=True)[1]
         alike[sources[:, None] == sources[None, :]] = 0.0
         out = scores - 9.0
@@ -136,11 +135,12 @@ class Candidates:
     def read(self, scores: Scores) -> Scores:
         """Return scores that take the texts of the best into account."""
         order = np.argsort(-scores, kind="stable")[: self._many]
-        chunks = self._store.fetch([self.rows[at] for at in order], self._readers)
+        chunks = self._fetched = self._store.fetch([self.rows[at] for at in order], self._readers)
         found = [chunks.get(self.rows[at]) for at in order]
-        passages = [terms(indexed_text(chunk)) if chunk else [] for chunk in found]
+        texts = [indexed_text(chunk) if chunk else "" for chunk in found]
+        passages = [terms(text) for text in texts[: max(READ_FOR_WORDS, READ_FOR_PLACES)]]
         first = order[:READ_FOR_WORDS]
-        more = feedback(self.weights, passages[: len(first)], scores[first].tolist())
+        more = feedback(self.weights, passages[:READ_FOR_WORDS], scores[first].tolist())
         again = dict(self._store.words(more, self._many, self._readers))
         likely = scores + fuse(self.rows, [(again, FEEDBACK_WEIGHT)])
         near = togetherness(self._query, passages[:READ_FOR_PLACES], self._rarity())
@@ -148,12 +148,14 @@ class Candidates:
         bonus[order[: len(near)]] = TOGETHER_WEIGHT * np.asarray(near, np.float32)
         direct = scores + bonus
         rank = np.argsort(-direct[order], kind="stable")
-        return self.among_neighbours(direct, likely + bonus, [passages[at] for at in rank])
+        return self.among_neighbours(direct, likely + bonus, shared_words(Postings.of(texts[at] for at in rank)))
 
     def hits(self, scores: Scores, limit: int) -> list[Hit]:
         """Return the best rows as hits."""
         order = [int(at) for at in np.argsort(-scores, kind="stable")[:limit]]
-        chunks = self._store.fetch([self.rows[at] for at in order], self._readers)
+        chunks = self._fetched
+        if any(self.rows[at] not in chunks for at in order):
+            chunks = self._store.fetch([self.rows[at] for at in order], self._readers)
         lexical = {row: rank for rank, row in enumerate(self.words, 1)}
         by_meaning = sorted(self.similar, key=lambda row: (-self.similar[row], row))
         semantic = {row: rank for rank, row in enumerate(by_meaning, 1)}
