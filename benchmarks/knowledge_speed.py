@@ -162,8 +162,8 @@ def row(what: str, mine: Any, its: Any = None, times: float | None = None) -> di
 def run(chunks: int, many: int) -> dict[str, Any]:
     """Measure everything; return the benchmark's one JSON object."""
     knowledge_peer.python()
-    embedder = open_embedder(load())
     scheduling = first_in_line()
+    embedder = open_embedder(load())
     log("quality")
     found = quality(embedder)
     mine, theirs = folder_speed(many)
