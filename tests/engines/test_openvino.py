@@ -216,6 +216,45 @@ async def test_a_forced_tool_call_obeys_its_schema(engine, choice):
     jsonschema_rs.validate(WEATHER["function"]["parameters"], arguments)
 
 
+WILD = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string", "description": "anything"},
+        "numbers": {"type": "array", "items": {"type": "number"}},
+        "count": {"type": "integer"},
+        "kind": {"type": "string", "enum": ["a", 'b "quoted" \\ back']},
+        "nested": {
+            "type": "object",
+            "properties": {"names": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
+            "required": ["names"],
+        },
+        "free": {"type": "object"},
+        "either": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+        "many": {"type": ["integer", "string"]},
+    },
+    "required": ["text", "numbers", "nested", "free"],
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_arguments_are_whole_even_where_the_model_raves(engine, seed):
+    """Where every token is about as likely as any other, only the grammar ends a string or a list."""
+    tools = [{"type": "function", "function": {"name": "rave", "parameters": WILD}}]
+    wild = Sampling(temperature=2.0, top_p=1.0, top_k=0, seed=seed)
+    got = await answer(engine, chat("Go.", max_tokens=400, tools=tools, tool_choice="required", sampling=wild))
+    assert got.finish == {0: "tool_calls"}
+    jsonschema_rs.validate(WILD, json.loads("".join(call.arguments for call in got.calls[0])))
+
+
+async def test_tools_that_are_not_strict_constrain_nothing_unless_a_call_is_demanded(engine):
+    loose = {"type": "function", "function": {**WEATHER["function"], "strict": False}}
+    free = await answer(engine, chat("Say hello.", tools=[loose], max_tokens=30))
+    plain = await answer(engine, chat("Say hello.", tools=[loose], tool_choice="auto", max_tokens=30))
+    assert free.text == plain.text
+    forced = await answer(engine, chat("Weather?", tools=[loose], tool_choice="required", max_tokens=200))
+    assert isinstance(json.loads("".join(call.arguments for call in forced.calls[0])), dict)
+
+
 async def test_a_free_choice_may_be_text_and_results_may_follow_calls(engine):
     got = await answer(engine, chat("Say hello.", tools=[WEATHER], tool_choice="auto"))
     assert got.finish[0] in ("stop", "length", "tool_calls")

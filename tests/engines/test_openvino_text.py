@@ -83,6 +83,13 @@ def test_a_tool_call_is_read_wherever_tokens_are_cut(places):
     assert json.loads("".join(call.arguments for call in calls)) == json.loads(arguments)
 
 
+@given(st.lists(st.integers(0, 80)))
+def test_what_is_tagged_as_a_call_and_is_none_stays_text(places):
+    whole = "<tool_call>\nweather(Paris)\n</tool_call>"
+    text, _, calls, _ = scan(Scanner([], tools=True), cut(whole, places))
+    assert (text, calls) == (whole, [])
+
+
 def test_arguments_stream_before_the_call_is_complete():
     scanner = Scanner([], tools=True)
     scanner.push('<tool_call>\n{"name": "f", "arguments": {"a"')

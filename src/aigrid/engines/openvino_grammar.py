@@ -20,6 +20,7 @@ import openvino_genai as genai
 from aigrid.core.errors import BadRequest
 from aigrid.engines.base import GenerateRequest, Grammar
 from aigrid.engines.openvino_pattern import LARGEST_REPEAT, Patterns
+from aigrid.engines.openvino_schema import bounded
 from aigrid.engines.openvino_text import CALL_BEGIN, CALL_END
 
 _LARGEST_TEXT = 64 << 10
@@ -56,7 +57,10 @@ def uses_tools(request: GenerateRequest) -> bool:
 
 
 def constraint(request: GenerateRequest) -> tuple[str, Any] | None:
-    """Return (key, XGrammar configuration) of what the request demands, or None; the key names it for the memory."""
+    """Return (key, XGrammar configuration) of what the request demands, or None; the key names it for the memory.
+
+    Calls follow their schemas unless their tools say `strict: false`; where all do and none is demanded, nothing is.
+    """
     if uses_tools(request):
         return _tools(request)
     return _plain(request.grammar) if request.grammar else None
@@ -101,9 +105,11 @@ def _check_bounds(schema: Any, patterns: Patterns, param: str) -> None:
             stack += item
 
 
-def _tools(request: GenerateRequest) -> tuple[str, Any]:
+def _tools(request: GenerateRequest) -> tuple[str, Any] | None:
     wanted = named_tool(request)
     forced = wanted is not None or request.tool_choice == "required"
+    if not forced and all(_loose(tool) for tool in request.tools):
+        return None
     tags, names, patterns = [], [], Patterns()
     for index, tool in enumerate(request.tools):
         function = tool.get("function", tool)
@@ -112,19 +118,30 @@ def _tools(request: GenerateRequest) -> tuple[str, Any]:
             raise BadRequest(f"tools[{index}] has no function name", param=f"tools[{index}].function.name")
         names.append(name)
         if wanted in (None, name):
-            schema = function.get("parameters") or {"type": "object"}
+            schema = {"type": "object"} if _loose(tool) else function.get("parameters") or {"type": "object"}
             _check_bounds(schema, patterns, f"tools[{index}].function.parameters")
             begin = f'{CALL_BEGIN}\n{{"name": {json.dumps(name)}, "arguments": '
-            content = _Config.JSONSchema(json.dumps(schema))
+            finite = bounded(schema, _room(request.max_tokens) - len(begin) // 2)
+            content = _Config.EBNF(finite) if finite else _Config.JSONSchema(json.dumps(schema))
             tags.append(_Config.Tag(begin=begin, content=content, end=f"}}\n{CALL_END}"))
     if not tags:
         raise BadRequest(f"tool_choice names `{wanted}`, which is not among the tools: {', '.join(names)}",
                          param="tool_choice")  # fmt: skip
-    text = json.dumps([forced, wanted, request.tools])
+    text = json.dumps([forced, wanted, request.tools, _room(request.max_tokens)])
     if len(text) > _LARGEST_TEXT:
         raise BadRequest(f"the tools take {len(text):,} characters; {_LARGEST_TEXT:,} is the most", param="tools")
     structure = _Config.TriggeredTags(triggers=[CALL_BEGIN], tags=tags, at_least_one=forced, stop_after_first=True)
     return f"tools {text}", _Config(structural_tags_config=structure)
+
+
+def _room(tokens: int) -> int:
+    """Return the tokens a call may take: a power of two, so that requests that differ little share a grammar."""
+    return 1 << max(tokens, 1).bit_length() - 1
+
+
+def _loose(tool: dict[str, Any]) -> bool:
+    function = tool.get("function", tool)
+    return isinstance(function, dict) and function.get("strict") is False
 
 
 class GrammarCheck:

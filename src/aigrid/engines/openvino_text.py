@@ -194,6 +194,7 @@ class Scanner:
         piece.calls += self._call.push(self._held[:cut], ended=mark is not None)
         self._held = self._held[cut:]
         if mark:
+            piece.text += self._call.strange
             self._held = self._held[len(mark) :].lstrip("\n")
             self.called += self._call.begun
             self._call, self._mode = None, "text"
@@ -209,6 +210,11 @@ class _Call:
         self._index = index
         self._buffer = ""
         self.begun = False
+
+    @property
+    def strange(self) -> str:
+        """Return what stands between the tags if it never became a call: an unconstrained model's own invention."""
+        return "" if self.begun or not self._buffer else CALL_BEGIN + self._buffer + CALL_END
 
     def push(self, text: str, *, ended: bool) -> list[ToolCall]:
         self._buffer += text
