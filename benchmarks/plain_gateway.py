@@ -9,6 +9,7 @@ import uvloop
 from aigrid.core.config import Config, GatewayConfig, UpstreamConfig
 from aigrid.engines.openai import OpenAIEngine
 from aigrid.gateway.app import Gateway
+from aigrid.gateway.protocol import Door
 from aigrid.gateway.serve import quieten_gc
 from aigrid.ledger.base import Hold, Key, Order, Outcome, Settlement
 
@@ -55,7 +56,7 @@ async def main(port: int, upstream: str) -> None:
     ledger: Any = FreeLedger()
     engines = [OpenAIEngine(config.upstreams[0])]
     settings = uvicorn.Config(
-        Gateway(config, ledger, engines), port=port, loop="uvloop", http="httptools", ws="none", lifespan="off",
+        Gateway(config, ledger, engines), port=port, loop="uvloop", http=Door, ws="none", lifespan="off",
         access_log=False, proxy_headers=False, log_level="warning", server_header=False, backlog=4096,
     )  # fmt: skip
     quieten_gc()
