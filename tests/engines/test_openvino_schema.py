@@ -9,23 +9,23 @@ from aigrid.engines.openvino_schema import bounded
 
 
 def test_what_has_no_limit_gets_one_from_the_tokens_and_a_stated_limit_stays():
-    schema = {
-        "type": "object",
-        "properties": {"free": {"type": "string"}, "set": {"type": "string", "minLength": 2, "maxLength": 7}},
-    }
-    small, large = bounded(schema, 256), bounded(schema, 4096)
-    assert small is not None
-    assert large is not None
-    limits = [int(re.search(r"character\{0,(\d+)\}", text)[1]) for text in (small, large)]
-    assert 128 < limits[0] < 512 < 2048 < limits[1] <= 8192
-    assert "character{2,7}" in small
-    assert "character{2,7}" in large
+    numbers = {"type": "array", "items": {"type": "number"}}
+    schema = {"type": "object", "properties": {"free": numbers, "set": {**numbers, "minItems": 2, "maxItems": 7}}}
+    limits = []
+    for tokens in (256, 4096):
+        grammar = bounded(schema, tokens)
+        assert grammar is not None
+        stated, free = (int(most) for most in re.findall(r"\){\d,(\d+)\}", grammar))
+        assert stated == 6
+        limits.append(free)
+    assert 8 < limits[0] < 32 < 128 < limits[1] < 512
 
 
 @pytest.mark.parametrize(
     "schema",
     [
         {"type": "string", "pattern": "a+"},
+        {"type": "string", "maxLength": 7},
         {"type": "integer", "minimum": 3},
         {"$ref": "#/$defs/x"},
         {"type": "object", "properties": {"a": {}}, "additionalProperties": True},

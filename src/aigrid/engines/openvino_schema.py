@@ -1,10 +1,10 @@
-"""A JSON schema as a grammar whose every sentence ends: for arguments of tools, which must be whole.
+"""A JSON schema as a grammar whose lists and numbers end: for arguments of tools, which must be whole.
 
-A schema sets no end to a string, a list or the digits of a number, and a small model that begins to repeat itself
-goes on until its tokens are used up: the call is then cut off, and no JSON. So what has no limit in the schema gets
-one here, from the tokens that the request allows, shared out among its parts. White space is written in one way,
-properties come in the order of the schema. What the grammar cannot say (`$ref`, patterns, ranges) gives None:
-XGrammar's own reading of the schema serves then.
+A schema sets no end to a list or to the digits of a number, and a small model that begins to repeat itself goes on
+until its tokens are used up: the call is then cut off, and no JSON. So what has no limit in the schema gets one here,
+from the tokens that the request allows, shared out among its parts. White space is written in one way, properties
+come in the order of the schema. Strings stay without a limit: counting their characters makes XGrammar many times
+slower. What the grammar cannot say (`$ref`, patterns, ranges, lengths) gives None: XGrammar's own reading serves then.
 """
 
 import json
@@ -15,7 +15,7 @@ _SAID = {"title", "description", "default", "examples", "deprecated", "$schema",
 _KNOWN: dict[str, set[str]] = {
     "object": {"properties", "required", "additionalProperties"},
     "array": {"items", "minItems", "maxItems"},
-    "string": {"minLength", "maxLength"},
+    "string": set(),
     "integer": set(),
     "number": set(),
     "boolean": set(),
@@ -24,13 +24,11 @@ _KNOWN: dict[str, set[str]] = {
 _COST = {"string": 16, "integer": 4, "number": 8, "boolean": 2, "null": 2}
 """Tokens that a value of a kind needs to be worth having."""
 
-_CHARACTERS_PER_TOKEN = 2
-_LONGEST, _SHORTEST = 20_000, 24
 _MOST_ITEMS, _FEWEST_ITEMS = 512, 4
 _DEPTH = 4
 _CHARACTER = r'([^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F]))'
 _RULES = rf"""
-character ::= {_CHARACTER}
+string ::= "\"" {_CHARACTER}* "\""
 integer ::= "-"? ("0" | [1-9] [0-9]{{0,17}})
 number ::= integer ("." [0-9]{{1,17}})? ([eE] [+-]? [0-9]{{1,2}})?
 boolean ::= "true" | "false"
@@ -83,15 +81,8 @@ class _Writer:
         written: dict[str, Callable[[dict[str, Any], int], str]] = {
             "object": self._object,
             "array": self._array,
-            "string": self._string,
         }
         return written[kinds](schema, tokens) if kinds in written else str(kinds)
-
-    def _string(self, schema: dict[str, Any], tokens: int) -> str:
-        shortest = schema.get("minLength", 0)
-        room = min(_LONGEST, max(_SHORTEST, tokens * _CHARACTERS_PER_TOKEN))
-        longest = schema.get("maxLength", max(shortest, room))
-        return self._rule(rf'"\"" character{{{shortest},{longest}}} "\""')
 
     def _array(self, schema: dict[str, Any], tokens: int) -> str:
         items = schema.get("items", True)
@@ -136,14 +127,14 @@ class _Writer:
     def _members(self, schema: Any, tokens: int, depth: int) -> str:
         most = min(_MOST_ITEMS, max(_FEWEST_ITEMS, tokens // 2 // _COST["string"]))
         share = tokens // most // 2
-        key = self._string({"maxLength": 64}, share)
+        key = "string"
         free = schema in (None, True)
         inner = self._anything(share, depth - 1) if free else self.value(schema, share)
         member = f"{key} {_quoted(': ')} {inner}"
         return self._rule(rf'"{{}}" | "{{" {member} (", " {member}){{0,{most - 1}}} "}}"')
 
     def _anything(self, tokens: int, depth: int) -> str:
-        plain = [self._string({}, tokens), "number", "boolean", "null"]
+        plain = ["string", "number", "boolean", "null"]
         if depth <= 0:
             return self._one_of(plain)
         most = min(_MOST_ITEMS, max(_FEWEST_ITEMS, tokens // _COST["string"]))
