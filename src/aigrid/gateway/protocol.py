@@ -22,15 +22,13 @@ SWEEP_S = 1.0
 
 
 class Door(HttpToolsProtocol):
-    """One connection. Times are the event loop's; 0 where nothing is awaited."""
+    """One connection. What it awaits of its client is looked at once a second, so that no request pays for it."""
 
-    _head_since = _body_since = _write_since = 0.0
-    _read = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Await the first head."""
-        super().connection_made(transport)
-        self._head_since = self.loop.time()
+    _head = 0
+    """Bytes read of a head that is not complete."""
+    _awaited: Any = None
+    _since = 0.0
+    _write_since = 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection now, however it ended: its timer would keep it for more than a minute."""
@@ -39,28 +37,16 @@ class Door(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; refuse a head that goes on beyond its limit."""
-        self._read = self._read + len(data) if self._head_since else len(data)
+        if len(data) > MAX_HEAD and not self._in_body and data.find(b"\r\n\r\n", 0, MAX_HEAD) < 0:
+            self._refuse(_too_large())
+            return
         super().data_received(data)
-        if self._head_since and self._read > MAX_HEAD:
+        if not self._in_head:
+            self._head = 0
+            return
+        self._head += len(data)
+        if self._head > MAX_HEAD:
             self._refuse(_too_large())
-
-    def on_message_begin(self) -> None:
-        """Await the rest of this head."""
-        super().on_message_begin()
-        self._head_since = self.loop.time()
-
-    def on_headers_complete(self) -> None:
-        """Await the body. Raises `ValueError`, which ends the parsing, for a head beyond its limit."""
-        if self._read > MAX_HEAD and sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
-            self._refuse(_too_large())
-            raise ValueError("the head is too large")
-        super().on_headers_complete()
-        self._body_since, self._head_since = self._head_since, 0.0
-
-    def on_message_complete(self) -> None:
-        """Await nothing more from this client."""
-        super().on_message_complete()
-        self._body_since = 0.0
 
     def pause_writing(self) -> None:
         """Await that the client reads."""
@@ -80,19 +66,32 @@ class Door(HttpToolsProtocol):
         """Send the client away where its time is up."""
         if self._write_since and now - self._write_since > WRITE_S:
             self.transport.abort()
-        elif self._head_since and now - self._head_since > HEAD_S:
-            if self._read:
-                self._refuse(RequestTimeout(f"the request's head was not complete after {HEAD_S:.0f} s"))
-            else:
-                self.transport.close()
-        elif self._body_since and now - self._body_since > BODY_S and not self.pipeline:
+            return
+        what: Any = self.scope if self._in_head else self.cycle if self._in_body else self.scope or self
+        if what is not self._awaited:
+            self._awaited, self._since = what, now
+        elif self._in_head and now - self._since > HEAD_S:
+            self._refuse(RequestTimeout(f"the request's head was not complete after {HEAD_S:.0f} s"))
+        elif self._in_body and now - self._since > BODY_S:
             self._refuse(RequestTimeout(f"the request's body was not complete after {BODY_S:.0f} s"))
+        elif what is self and now - self._since > HEAD_S:
+            self.transport.close()  # it has never said a word
+
+    @property
+    def _in_head(self) -> bool:
+        """Whether a head has begun and is not complete: each has a scope, which its cycle gets at its end."""
+        return self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope)
+
+    @property
+    def _in_body(self) -> bool:
+        """Whether the body of the request now answered is awaited."""
+        return self.cycle is not None and self.cycle.more_body and not self._in_head and not self.pipeline
 
     def _refuse(self, error: AigridError) -> None:
         """Answer with an error where no answer has begun, and close the connection."""
         if self.transport.is_closing():
             return
-        if not self.pipeline and (self.cycle is None or self._head_since or not self.cycle.response_started):
+        if not self.pipeline and (self.cycle is None or self._in_head or not self.cycle.response_started):
             answer = error_response(error)
             size = str(len(answer.body)).encode()
             headers = [*answer.headers, (b"content-length", size), (b"connection", b"close")]
