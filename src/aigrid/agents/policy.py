@@ -93,9 +93,9 @@ def leak(value: Any, never: list[re.Pattern[str]]) -> str:
     """Return the pattern that a text somewhere in a value matches; empty where none does."""
     if not never:
         return ""
-    texts = [*_texts(value), canonical(value).decode()]
-    joined = "".join(texts[:-1])
-    return next((each.pattern for each in never if any(each.search(text) for text in (*texts, joined))), "")
+    joined = "".join(_texts(value, names=False))  # one secret may be told in pieces
+    texts = [*_texts(value, names=True), joined, canonical(value).decode()]
+    return next((each.pattern for each in never if any(each.search(text) for text in texts)), "")
 
 
 def blanked(text: str, guard: Guard) -> str:
@@ -105,16 +105,17 @@ def blanked(text: str, guard: Guard) -> str:
     return text
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: Any, names: bool) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield str(name)
-            yield from _texts(item)
+            if names:
+                yield str(name)
+            yield from _texts(item, names)
     elif isinstance(value, list):
         for item in value:
-            yield from _texts(item)
+            yield from _texts(item, names)
 
 
 def _values(value: Any, path: list[str], at: str = "") -> list[tuple[str, Any]]:
@@ -151,17 +152,21 @@ def _broken(rule: Rule, value: Any, folder: Path) -> str:
         return f"must match `{rule.pattern}`"
     if rule.prefix is not None and not value.startswith(rule.prefix):
         return f"must begin with `{rule.prefix}`"
-    if rule.inside is not None and not _inside(value, folder / rule.inside):
-        return f"must lie inside `{rule.inside}`"
+    if rule.inside is not None and not _inside(value, folder, rule.inside):
+        return f"must be a path inside `{rule.inside}`, without `..`"
     if rule.hosts is not None and not _named(value, rule.hosts):
         return f"must be an https address at {', '.join(rule.hosts)}"
     return ""
 
 
-def _inside(value: str, folder: Path) -> bool:
-    if "\x00" in value:
+def _inside(value: str, folder: Path, inside: str) -> bool:
+    """Return whether a path, from the agent's folder like all paths in its file, stays in a part of it, links resolved.
+
+    `..` is refused wherever it leads: a tool may begin from another folder than is thought here.
+    """
+    if "\x00" in value or ".." in Path(value).parts:
         return False
-    root, place = os.path.realpath(folder), os.path.realpath(os.path.join(folder, value))
+    root, place = os.path.realpath(folder / inside), os.path.realpath(folder / value)
     return os.path.commonpath([root, place]) == root
 
 

@@ -26,7 +26,7 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 class Rule(_Part, frozen=True, kw_only=True):
     """What one argument of a tool may be; all that is stated must hold. The path of a nested one has dots, `*` is any.
 
-    `pattern` must match the whole text. `inside` is a folder that a path may not leave, `hosts` are those that a URL
+    `pattern` must match the whole text. `inside` is a folder that a path (from the agent's folder) may not leave, `hosts` are those that a URL
     may name (https only). `fixed` is filled in by the factory: the model neither sees nor chooses it.
     """
 

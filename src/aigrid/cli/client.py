@@ -95,11 +95,16 @@ class Gateway:
             if piece := take(frame, answer, began):
                 yield piece
 
-    def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the frames of a streamed answer; raises `RemoteError` for one that is an error."""
+    def stream(self, path: str, body: dict[str, Any], heads: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the frames of a streamed answer; raises `RemoteError` for one that is an error.
+
+        Its headers go into `heads`, names in lower case.
+        """
         with self._send("POST", path, msgspec.json.encode({**body, "stream": True})) as response:
             if response.status != 200:
                 raise RemoteError(response.status, _json(response.read()))
+            if heads is not None:
+                heads.update({name.lower(): value for name, value in response.headers.items()})
             for frame in _frames(response):
                 if "error" in frame:
                     raise RemoteError(200, frame)

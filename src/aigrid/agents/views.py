@@ -1,0 +1,82 @@
+"""Runs as a person or a program looks at them."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aigrid.agents import journal
+from aigrid.agents.events import Outcome
+from aigrid.agents.journal import Step
+
+
+class Run(msgspec.Struct):
+    """A run in a list. `state` is `running` while a process works on it. Times are nanoseconds since the epoch."""
+
+    run: str
+    agent: str
+    tenant: str
+    state: str
+    task: str
+    started_ns: int
+    last_ns: int
+    steps: int
+    outcome: Outcome | None = None
+
+
+def run_view(path: Path) -> tuple[Run, list[Step]]:
+    """Return a run and its steps."""
+    steps = journal.read(path)
+    if not steps:
+        return Run(path.stem, "", "", "empty", "", 0, 0, 0), []
+    start = steps[0].body
+    last = next((step for step in reversed(steps) if step.kind in ("end", "paused", "resumed")), None)
+    outcome = msgspec.convert(last.body, Outcome) if last is not None and last.kind != "resumed" else None
+    state: str = outcome.state if outcome is not None else "interrupted"
+    if journal.at_work(path):
+        state, outcome = "running", None
+    view = Run(
+        path.stem, start["agent"]["name"], start["task"]["tenant"], state, start["task"]["text"][:200],
+        steps[0].at_ns, steps[-1].at_ns, len(steps), outcome,
+    )  # fmt: skip
+    return view, steps
+
+
+def runs(limit: int = 50, tenant: str | None = None, agent: str | None = None) -> list[Run]:
+    """Return the newest runs first, of one tenant or agent where one is named."""
+    found: list[Run] = []
+    for path in journal.paths():
+        if len(found) == limit:
+            break
+        view, _ = run_view(path)
+        if tenant in (None, view.tenant) and agent in (None, view.agent):
+            found.append(view)
+    return found
+
+
+def step_line(step: Step) -> tuple[str, str]:
+    """Return what a step is and what it says, in a line each."""
+    body = step.body
+    match step.kind:
+        case "start":
+            said = body["task"]["text"]
+        case "model":
+            calls = [f"{call['name']}({call['arguments']})" for call in body["calls"]]
+            said = " ".join([body["text"], *calls])
+        case "asked" | "answered":
+            said = f"{body['tool']} {_json(body['arguments'])}: {body['state']} {body['approver']} {body['reason']}"
+        case "paused" | "end":
+            said = f"{body['state']}: {body['output'] or body['reason']}"
+        case _:
+            said = body if isinstance(body, str) else _json(body)
+    return f"{step.kind} {step.key}".strip(), " ".join(said.split())
+
+
+def as_dict(step: Step) -> dict[str, Any]:
+    """Return a step as plain data."""
+    found: dict[str, Any] = msgspec.to_builtins(step)
+    return found
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
