@@ -5,7 +5,7 @@ beside them, and paths in the file are relative to it.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -122,13 +122,6 @@ class Knowledge(_Part, frozen=True, kw_only=True):
     passages: Annotated[int, Meta(ge=1, le=50)] = 5
 
 
-class Memory(_Part, frozen=True, kw_only=True):
-    """What the agent remembers of earlier runs for the same tenant: so many notes are recalled for a task."""
-
-    recall: Annotated[int, Meta(ge=0, le=50)] = 5
-    write: bool = True
-
-
 class Guard(_Part, frozen=True, kw_only=True):
     """What may never leave: texts that match one of these patterns are refused in arguments and blanked in answers."""
 
@@ -158,15 +151,12 @@ class Agent(_Part, frozen=True, kw_only=True):
     instructions: Annotated[str, Meta(min_length=1)]
     about: str = ""
     model: str = ""
-    tier: Literal["fast", "think", "overnight"] = "fast"
     max_tokens: Positive = 512
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     seed: int | None = None
     knowledge: Knowledge | None = None
     tools: dict[ToolName, Tool] = {}
-    memory: Memory | None = None
     guard: Guard = Guard()
-    team: list[str] = []
     budget: Budget = Budget()
     approvals: Approvals = Approvals()
     output: dict[str, Any] | None = None
