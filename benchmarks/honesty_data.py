@@ -147,8 +147,9 @@ def cranfield() -> tuple[list[str], list[str], list[list[int]]]:
     queries = [_field(part, "W").removesuffix(" .") for part in _parts("knowledge/cran.qry")]
     relevant: list[list[int]] = [[] for _ in queries]
     for line in shared("knowledge/cranqrel").read_text().splitlines():
-        query, document = line.split()[:2]
-        relevant[int(query) - 1].append(int(document) - 1)
+        query, _, document, judgement = line.split()
+        if int(judgement) > 0:
+            relevant[int(query) - 1].append(int(document) - 1)
     return documents, queries, relevant
 
 
