@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from aigrid.agents.policy import Policy
-from aigrid.agents.spec import Agent, HttpTool, KnowledgeTool, McpTool, PythonTool, SandboxTool, SqlTool, Tool
+from aigrid.agents.spec import Agent, HttpTool, KnowledgeTool, McpTool, PythonTool, SandboxTool, SqlTool, TeamTool, Tool
+from aigrid.agents.team import team_tools
 from aigrid.agents.tools.base import Built, Site
 
 
@@ -23,7 +24,7 @@ class Offer(msgspec.Struct, frozen=True):
 class Boxed(msgspec.Struct):
     """A tool with its policy and what the file states about it."""
 
-    spec: Tool
+    spec: Tool | TeamTool
     built: Built
     policy: Policy
     offer: Offer
@@ -32,8 +33,10 @@ class Boxed(msgspec.Struct):
 async def pack(agent: Agent, site: Site) -> dict[str, Boxed]:
     """Build the agent's tools; raises `ConfigError` that names the tool at fault."""
     box = {}
-    for name, spec in agent.tools.items():
-        built = await _build(spec, site)
+    tools: list[tuple[str, Tool | TeamTool, Built]] = [
+        (name, spec, await _build(spec, site)) for name, spec in agent.tools.items()
+    ]
+    for name, spec, built in [*tools, *team_tools(agent, site)]:
         policy = Policy(name, built.schema, spec.arguments, spec.approve_unless, agent.guard, site.folder)
         safe = built.safe_to_retry if spec.safe_to_retry is None else spec.safe_to_retry
         idempotent = built.idempotent if spec.idempotent is None else spec.idempotent

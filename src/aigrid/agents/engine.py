@@ -15,9 +15,11 @@ import msgspec
 from aigrid.agents import spec
 from aigrid.agents.desk import Desk
 from aigrid.agents.events import Called, Event, Outcome, Returned, Text, Thought
-from aigrid.agents.journal import Journal, read, run_path
-from aigrid.agents.spec import Agent
-from aigrid.agents.tools.base import Searched, Site
+from aigrid.agents.journal import Journal, run_path, runs_folder
+from aigrid.agents.spec import Agent, Mode
+from aigrid.agents.team_books import spent_nusd
+from aigrid.agents.team_run import Account, Errand, Recruiter, serves
+from aigrid.agents.tools.base import Call, Searched, Site, ToolError
 from aigrid.core.clock import now_ns
 from aigrid.core.config import Config
 from aigrid.core.errors import BadRequest, NotFound, Unavailable
@@ -108,9 +110,8 @@ class AgentEngine(Composite):
         """Return the most that a run may still cost: of `budget.usd`, else its tokens at the dearer of its prices."""
         agent, run, spent = _named(request.model).agent, _run_of(request), 0
         if run is not None:
-            steps = read(run_path(run))
-            spent = sum(step.body["cost_nusd"] for step in steps if step.kind == "model")
-        budget = agent.budget
+            spent = spent_nusd(run_path(run))
+        budget, tier = agent.budget, agent.tier or tier
         if budget.usd is not None:
             return max(0, nusd(f"{budget.usd:.9f}", "budget.usd") - spent)
         tariff = self._prices.tariff(agent.model, tier, self.site, now_ns())
@@ -131,7 +132,8 @@ class AgentEngine(Composite):
         desk = self._desk
         world = _World(within)
         found = _named(request.model)
-        run = _run_of(request)
+        run, errand = _run_of(request), request if isinstance(request, Errand) else None
+        account = Account(within)
         self._running += 1
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -140,19 +142,26 @@ class AgentEngine(Composite):
                     began = loop.begun(journal)
                     if began.task.tenant != within.key.tenant or began.agent.name != found.agent.name:
                         raise NotFound(f"there is no run `{run}` of {request.model} here", param="metadata.run")
-                    box = await loop.pack(began.agent, Site(found.folder, world))
+                    agent = began.agent
+                    box = await loop.pack(agent, Site(found.folder, world))
                 else:
                     agent = _capped(found.agent, request)
                     box = await loop.pack(agent, Site(found.folder, world))
                     task = await _task(agent, request, within, world)
                     model = agent.model or _first_model(within)
                     within.route(model)
-                    journal = stack.enter_context(loop.begin(agent, found.folder, model, task, box))
+                    path = runs_folder() / f"{errand.run}.db" if errand is not None else None
+                    parent = errand.parent if errand is not None else None
+                    begin = loop.begin(agent, found.folder, model, task, box, path, parent)
+                    journal = stack.enter_context(begin)
+                    began = loop.begun(journal)
+                within.tier = agent.tier or within.tier
+                world.team = Recruiter(began, journal, within, account, serves(within))
                 within.headers.append((b"x-aigrid-run", journal.path.stem.encode()))
 
                 async def work() -> Outcome:
                     try:
-                        outcome: Outcome = await loop.walk(journal, box, within, desk, events.put_nowait)
+                        outcome: Outcome = await loop.walk(journal, box, account, desk, events.put_nowait)
                         return outcome
                     finally:
                         events.put_nowait(None)
@@ -164,6 +173,8 @@ class AgentEngine(Composite):
                         said = said or isinstance(event, Text)
                         yield Chunk([_delta(event)])
                     outcome = await task_
+                    if errand is not None:
+                        errand.outcome = outcome
                 finally:
                     task_.cancel()
                     await asyncio.wait([task_])
@@ -179,6 +190,13 @@ class _World:
 
     def __init__(self, within: Within) -> None:
         self._within = within
+        self.team: Recruiter | None = None
+
+    async def recruit(self, mode: Mode, task: str, call: Call) -> Any:
+        """Return what recruits came to."""
+        if self.team is None:
+            raise ToolError("nobody can be recruited here")
+        return await self.team.recruit(mode, task, call)
 
     async def search(self, question: str, limit: int) -> list[Searched]:
         """Return the passages that the caller may read."""
@@ -197,7 +215,8 @@ def _named(model: str) -> spec.Found:
 
 
 def _capped(agent: Agent, request: GenerateRequest) -> Agent:
-    return msgspec.structs.replace(agent, max_tokens=min(agent.max_tokens, request.max_tokens))
+    agent = msgspec.structs.replace(agent, max_tokens=min(agent.max_tokens, request.max_tokens))
+    return request.limited(agent) if isinstance(request, Errand) else agent
 
 
 def _first_model(within: Within) -> str:
@@ -209,6 +228,8 @@ def _first_model(within: Within) -> str:
 
 
 def _run_of(request: GenerateRequest) -> str | None:
+    if isinstance(request, Errand):
+        return request.run if request.begun() else None
     metadata = request.body.get("metadata")
     run = metadata.get("run") if isinstance(metadata, dict) else None
     return run if isinstance(run, str) and run else None

@@ -18,5 +18,13 @@ class Spent(Halt):
     """A limit of the agent's budget is reached."""
 
 
+class HandedOver(Halt):
+    """Another agent has done the task; its answer is the run's."""
+
+    def __init__(self, answer: str) -> None:
+        super().__init__("handed over")
+        self.answer = answer
+
+
 class Exhausted(Halt):
     """A replay has come to the end of what was recorded."""

@@ -20,10 +20,12 @@ from aigrid.core.config import home
 from aigrid.core.errors import AigridError, Conflict, NotFound
 
 Kind = Literal[
-    "start", "model", "refused", "asked", "answered", "began", "tool", "resumed", "paused", "end", "feedback"
-]
-"""What a step is: `began` stands before a tool's side effect, `tool` after it, with its outcome."""
-ONCE = ("start", "model", "asked", "answered", "began", "tool", "end")
+    "start", "model", "refused", "asked", "answered", "began", "tool", "recruited", "joined", "resumed", "paused", "end",
+    "feedback",
+]  # fmt: skip
+"""What a step is: `began` stands before a tool's side effect, `tool` after it, with its outcome; `recruited` says who
+was chosen for a part and why, `joined` what that run came to."""
+ONCE = ("start", "model", "asked", "answered", "began", "tool", "recruited", "joined", "end")
 """Kinds of which there is one step to a key."""
 
 _SCHEMA = """
@@ -31,7 +33,8 @@ CREATE TABLE steps (
   seq INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL,
   body BLOB NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX once ON steps (kind, key) WHERE kind IN ('start','model','asked','answered','began','tool','end');
+CREATE UNIQUE INDEX once ON steps (kind, key) WHERE kind IN
+  ('start','model','asked','answered','began','tool','recruited','joined','end');
 CREATE TRIGGER no_update BEFORE UPDATE ON steps BEGIN SELECT RAISE(ABORT, 'steps is append-only'); END;
 CREATE TRIGGER no_delete BEFORE DELETE ON steps BEGIN SELECT RAISE(ABORT, 'steps is append-only'); END;
 PRAGMA user_version = 1;

@@ -21,11 +21,13 @@ from aigrid.agents.box import Boxed, Offer, pack
 from aigrid.agents.desk import Desk
 from aigrid.agents.digest import digest
 from aigrid.agents.events import Listener, Outcome, State, ignore
-from aigrid.agents.halt import Exhausted, Spent, Waits
+from aigrid.agents.halt import Exhausted, HandedOver, Spent, Waits
 from aigrid.agents.journal import Diverged, Journal, runs_folder
 from aigrid.agents.mind import JournaledModel, Mind
 from aigrid.agents.policy import blanked
 from aigrid.agents.spec import Agent
+from aigrid.agents.team import Parent
+from aigrid.agents.team_books import joined
 from aigrid.agents.toolset import Desked, toolset
 from aigrid.core.errors import AigridError, BudgetExceeded, NotFound
 from aigrid.core.ids import new_id
@@ -57,14 +59,16 @@ class Begin(msgspec.Struct, frozen=True):
     model: str
     task: Task
     offers: list[Offer]
+    parent: Parent | None = None
 
 
 def begin(
-    agent: Agent, folder: Path, model: str, task: Task, box: dict[str, Boxed], path: Path | None = None
-) -> Journal:
+    agent: Agent, folder: Path, model: str, task: Task, box: dict[str, Boxed], path: Path | None = None,
+    parent: Parent | None = None,
+) -> Journal:  # fmt: skip
     """Return the open journal of a new run, at `path` or among the runs of this factory."""
     run = path.stem if path is not None else new_id("run_")
-    start = Begin(run, agent, str(folder), model, task, [each.offer for each in box.values()])
+    start = Begin(run, agent, str(folder), model, task, [each.offer for each in box.values()], parent)
     journal = Journal(path or runs_folder() / f"{run}.db", new=True)
     journal.add("start", "", digest(start), start)
     return journal
@@ -163,11 +167,14 @@ class _Work:
         prompt = f"{task.facts}\n\n{task.text}" if task.facts else task.text
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result = await loop.run(
-                prompt,
-                message_history=_history(task.history),
-                usage_limits=UsageLimits(request_limit=agent.budget.steps),
-            )
+            try:
+                result = await loop.run(
+                    prompt,
+                    message_history=_history(task.history),
+                    usage_limits=UsageLimits(request_limit=agent.budget.steps),
+                )
+            except HandedOver as over:
+                return blanked(over.answer, agent.guard)
         output = result.output if isinstance(result.output, str) else msgspec.json.encode(result.output).decode()
         return blanked(output, agent.guard)
 
@@ -179,9 +186,11 @@ class _Work:
         steps, used = self._journal.steps, self._model.used
         models = sum(step.kind == "model" for step in steps)
         calls = sum(step.kind in ("tool", "refused") for step in steps)
+        others = joined(steps)
         return Outcome(
             self._start.run, self._start.agent.name, state, output, reason, approval, models, calls,
-            used.prompt_tokens, used.completion_tokens, self._model.cost_nusd,
+            used.prompt_tokens + others.prompt_tokens, used.completion_tokens + others.completion_tokens,
+            self._model.cost_nusd + others.cost_nusd,
         )  # fmt: skip
 
     def end(self, state: State, output: str = "", reason: str = "") -> Outcome:

@@ -33,6 +33,7 @@ from aigrid.agents.events import Listener, Text, Thought
 from aigrid.agents.halt import Exhausted, Spent
 from aigrid.agents.journal import Journal
 from aigrid.agents.spec import Agent
+from aigrid.agents.team_books import joined
 from aigrid.engines.base import Chunk, GenerateRequest, Grammar, Sampling, Usage, byte_bound
 
 MALFORMED = "not a JSON object: "
@@ -140,7 +141,7 @@ class JournaledModel(Model[None]):
         )
 
     async def _think(self, mind: Mind, request: GenerateRequest, step: int) -> Said:
-        left = self._agent.budget.tokens - self.used.total_tokens
+        left = self._agent.budget.tokens - self.used.total_tokens - joined(self._journal.steps).tokens
         if left < byte_bound(request) + request.max_tokens:
             prompt = await mind.count(request)
             if left <= prompt:

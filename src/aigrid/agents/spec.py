@@ -5,7 +5,7 @@ beside them, and paths in the file are relative to it.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -13,10 +13,13 @@ from msgspec import Meta
 from aigrid.agents.spec_check import no_unknown, unique_keys
 from aigrid.core.config import home
 from aigrid.core.errors import ConfigError, NotFound
+from aigrid.ledger.base import Tier
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 ToolName = Annotated[str, Meta(pattern="^[a-zA-Z][a-zA-Z0-9_-]{0,63}$")]
+AgentName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
+Mode = Literal["delegate", "debate", "hand_over"]
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -138,6 +141,27 @@ class Budget(_Part, frozen=True, kw_only=True):
     tool_calls: Positive = 50
 
 
+class TeamTool(_Tool, frozen=True, kw_only=True):
+    """A way to recruit, as a tool; the `team` of the agent's file makes it."""
+
+    mode: Mode
+
+
+class Team(_Part, frozen=True, kw_only=True):
+    """Whom the agent may recruit and how. Who does it is chosen by evidence, not by what they say of themselves.
+
+    `members` are the agents that it may see; unset, all others. `delegate` has one do a part, `debate` has
+    `debaters` answer (the agent named by `judge` decides, else the one that asked), `hand_over` gives the task away.
+    `depth` is how many levels of recruits there may be below this agent.
+    """
+
+    members: list[AgentName] | None = None
+    modes: Annotated[tuple[Mode, ...], Meta(min_length=1)] = ("delegate",)
+    debaters: Annotated[int, Meta(ge=2, le=3)] = 2
+    judge: AgentName | None = None
+    depth: Annotated[int, Meta(ge=1, le=4)] = 2
+
+
 class Approvals(_Part, frozen=True, kw_only=True):
     """How long an approval that nobody answered stays good, in seconds."""
 
@@ -145,17 +169,19 @@ class Approvals(_Part, frozen=True, kw_only=True):
 
 
 class Agent(_Part, frozen=True, kw_only=True):
-    """An agent: who it is, what it may use, and where its limits are."""
+    """An agent: who it is, what it may use, and where its limits are. Unset, its `tier` is that of who asks."""
 
-    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
+    name: AgentName
     instructions: Annotated[str, Meta(min_length=1)]
     about: str = ""
     model: str = ""
+    tier: Tier | None = None
     max_tokens: Positive = 512
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     seed: int | None = None
     knowledge: Knowledge | None = None
     tools: dict[ToolName, Tool] = {}
+    team: Team | None = None
     guard: Guard = Guard()
     budget: Budget = Budget()
     approvals: Approvals = Approvals()

@@ -1,6 +1,6 @@
 """A run's tools as pydantic-ai sees them: one plain set, and around it, each a wrapper of its own, what guards it.
 
-From the outside in: `Recorded` gives again what was done before and writes down what is done now, `Policed` refuses
+From the outside in: `Handing` ends a run that gave its task away, `Recorded` gives again what was done before and writes down what is done now, `Policed` refuses
 what the file does not allow, `Approved` waits for a person, `Once` keeps a crash from doing anything twice.
 """
 
@@ -17,10 +17,11 @@ from aigrid.agents.box import Boxed, Offer
 from aigrid.agents.desk import Approval, Desk, Why, binding
 from aigrid.agents.digest import canonical
 from aigrid.agents.events import Called, Listener, Returned
-from aigrid.agents.halt import Exhausted, Spent, Waits
+from aigrid.agents.halt import Exhausted, HandedOver, Spent, Waits
 from aigrid.agents.journal import Journal
 from aigrid.agents.policy import Refused
 from aigrid.agents.spec import Agent
+from aigrid.agents.team import handed
 from aigrid.agents.tools.base import Call
 from aigrid.core.errors import AigridError
 
@@ -44,7 +45,7 @@ class Desked(msgspec.Struct):
 
 def toolset(shared: Desked) -> AbstractToolset[None]:
     """Return the run's tools behind all their walls."""
-    return Recorded(Policed(Approved(Once(Plain(shared), shared), shared), shared), shared)
+    return Handing(Recorded(Policed(Approved(Once(Plain(shared), shared), shared), shared), shared), shared)
 
 
 class Plain(AbstractToolset[None]):
@@ -91,6 +92,21 @@ class Plain(AbstractToolset[None]):
         text = result if isinstance(result, str) else canonical(result).decode()
         most = boxed.spec.max_result
         return text if len(text) <= most else f"{text[:most]}\n[cut: {len(text):,} characters, {most:,} are shown]"
+
+
+@dataclass
+class Handing(WrapperToolset[None]):
+    """The answer of the agent that the task was handed to is the answer of this run."""
+
+    shared: Desked
+
+    async def call_tool(self, name: str, tool_args: dict[str, Any], ctx: _Context, tool: _Tool) -> Any:
+        """Return what was called for; raises `HandedOver` with the answer of another agent."""
+        result = await super().call_tool(name, tool_args, ctx, tool)
+        answer = handed(self.shared.agent, name, result)
+        if answer is not None:
+            raise HandedOver(answer)
+        return result
 
 
 @dataclass

@@ -11,7 +11,7 @@ from aigrid.agents.journal import Step
 
 
 class Run(msgspec.Struct):
-    """A run in a list. `state` is `running` while a process works on it. Times are nanoseconds since the epoch."""
+    """A run in a list. `state` is `running` while a process works on it; `parent` is the run that recruited it. Times in ns since the epoch."""
 
     run: str
     agent: str
@@ -22,6 +22,7 @@ class Run(msgspec.Struct):
     last_ns: int
     steps: int
     outcome: Outcome | None = None
+    parent: str = ""
 
 
 def run_view(path: Path) -> tuple[Run, list[Step]]:
@@ -37,7 +38,7 @@ def run_view(path: Path) -> tuple[Run, list[Step]]:
         state, outcome = "running", None
     view = Run(
         path.stem, start["agent"]["name"], start["task"]["tenant"], state, start["task"]["text"][:200],
-        steps[0].at_ns, steps[-1].at_ns, len(steps), outcome,
+        steps[0].at_ns, steps[-1].at_ns, len(steps), outcome, (start.get("parent") or {}).get("run", ""),
     )  # fmt: skip
     return view, steps
 

@@ -61,7 +61,7 @@ def show(name: Name, as_json: Json = False) -> None:
         console.print(f"{agent.name}: {agent.about or found.path}", style="bold", markup=False)
         console.print(agent.instructions.strip(), markup=False)
         for offer in offers:
-            tool = agent.tools[offer.name]
+            tool = packed[offer.name].spec
             again = "safe to retry" if offer.safe_to_retry else "idempotent" if offer.idempotent else "once only"
             asks = (
                 "a person approves each call"

@@ -42,11 +42,12 @@ class Composite(ABC):
 
 
 class Within:
-    """A request that makes others. `spent` is what they came to; `headers` go with the answer."""
+    """A request that makes others. `spent` is what they came to; `headers` go with the answer. `tier` is theirs."""
 
     def __init__(self, gateway: "Gateway", request: Request, hold: Hold) -> None:
         self.gateway = gateway
         self.hold = hold
+        self.tier = hold.order.tier
         self.spent = Spent()
         self.headers: list[Header] = []
         self._request = request
@@ -133,7 +134,7 @@ class Within:
         )  # fmt: skip
 
     def _order(self, request: GenerateRequest, route: Route) -> Order:
-        first, tier = route.engines[0], self.hold.order.tier
+        first, tier = route.engines[0], self.tier
         return Order(
             request_id=request.id,
             key=self.key,

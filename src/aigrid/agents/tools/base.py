@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from aigrid.agents.spec import Mode
 from aigrid.core.errors import AigridError
 
 
@@ -41,6 +42,9 @@ class World(Protocol):
 
     async def search(self, question: str, limit: int) -> list[Searched]:
         """Return the passages that the caller may read, best first, paid by the run."""
+
+    async def recruit(self, mode: Mode, task: str, call: Call) -> Any:
+        """Return what other agents came to, in runs of their own that this run pays for."""
 
 
 Work = Callable[[dict[str, Any], Call], Awaitable[Any]]
