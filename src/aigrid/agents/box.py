@@ -6,7 +6,18 @@ from typing import Any
 import msgspec
 
 from aigrid.agents.policy import Policy
-from aigrid.agents.spec import Agent, HttpTool, KnowledgeTool, McpTool, PythonTool, SandboxTool, SqlTool, TeamTool, Tool
+from aigrid.agents.spec import (
+    Agent,
+    HttpTool,
+    KnowledgeTool,
+    McpTool,
+    PythonTool,
+    RememberTool,
+    SandboxTool,
+    SqlTool,
+    TeamTool,
+    Tool,
+)
 from aigrid.agents.team import team_tools
 from aigrid.agents.tools.base import Built, Site
 
@@ -34,7 +45,7 @@ async def pack(agent: Agent, site: Site) -> dict[str, Boxed]:
     """Build the agent's tools; raises `ConfigError` that names the tool at fault."""
     box = {}
     tools: list[tuple[str, Tool | TeamTool, Built]] = [
-        (name, spec, await _build(spec, site)) for name, spec in agent.tools.items()
+        (name, spec, await _build(spec, site, agent)) for name, spec in agent.tools.items()
     ]
     for name, spec, built in [*tools, *team_tools(agent, site)]:
         policy = Policy(name, built.schema, spec.arguments, spec.approve_unless, agent.guard, site.folder)
@@ -50,7 +61,7 @@ def offers(box: Mapping[str, Boxed]) -> list[Offer]:
     return [each.offer for each in box.values()]
 
 
-async def _build(spec: Tool, site: Site) -> Built:
+async def _build(spec: Tool, site: Site, agent: Agent) -> Built:
     match spec:
         case PythonTool():
             from aigrid.agents.tools.python import build as build_python
@@ -76,3 +87,7 @@ async def _build(spec: Tool, site: Site) -> Built:
             from aigrid.agents.tools.http import build as build_http
 
             return build_http(spec, site)
+        case RememberTool():
+            from aigrid.agents.tools.remember import build as build_remember
+
+            return build_remember(agent)

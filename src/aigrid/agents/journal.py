@@ -69,7 +69,8 @@ def runs_folder() -> Path:
 def run_path(run: str) -> Path:
     """Return the file of a run by its id; raises `NotFound` where there is none."""
     path = runs_folder() / f"{run}.db"
-    if not run.replace("_", "").isalnum() or not path.is_file():
+    plain = run.isascii() and run.replace("_", "").isalnum() and len(run) <= 64
+    if not plain or not path.is_file():
         raise NotFound(f"there is no run `{run[:80]}` here; `aigrid agents runs` lists them", param="run")
     return path
 

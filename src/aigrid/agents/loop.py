@@ -41,13 +41,17 @@ DATA_RULE = (
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What is asked for, and by whom. `history` are earlier chat messages (user and assistant), `facts` what was found for it."""
+    """What is asked for, and by whom. `history` are earlier chat messages (user and assistant), `facts` what was found for it.
+
+    `user` is the caller's own user, where the request names one.
+    """
 
     text: str
     tenant: str
     key: str = ""
     history: list[dict[str, str]] = []
     facts: str = ""
+    user: str = ""
 
 
 class Begin(msgspec.Struct, frozen=True):
@@ -149,7 +153,7 @@ class _Work:
         self._journal = journal
         self._model = JournaledModel(start.agent, start.model, mind, journal, listen)
         self._tools = toolset(
-            Desked(start.run, start.task.tenant, start.agent, journal, listen, start.offers, box, desk)
+            Desked(start.run, start.task.tenant, start.agent, journal, listen, start.offers, box, desk, start.task.user)
         )
 
     async def run(self) -> str:

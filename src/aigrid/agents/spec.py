@@ -116,13 +116,30 @@ class HttpTool(_Tool, frozen=True, kw_only=True, tag_field="kind", tag="http"):
     key_env: str = ""
 
 
-Tool = PythonTool | KnowledgeTool | SqlTool | SandboxTool | McpTool | HttpTool
+class RememberTool(_Tool, frozen=True, kw_only=True, tag_field="kind", tag="remember"):
+    """Keeps a text for later runs, for the caller's tenant (and user); the file needs the key `memory`."""
+
+
+Tool = PythonTool | KnowledgeTool | SqlTool | SandboxTool | McpTool | HttpTool | RememberTool
 
 
 class Knowledge(_Part, frozen=True, kw_only=True):
     """Passages of the documents that are read for the task before the model begins: so many at most."""
 
     passages: Annotated[int, Meta(ge=1, le=50)] = 5
+
+
+class Memory(_Part, frozen=True, kw_only=True):
+    """What was learnt before is read for the task before the model begins: `recall` memories at most, of `most` kept.
+
+    With `share: user` what is learnt in a request that names its `user` is that user's alone. With `corrections`,
+    what people correct is remembered too.
+    """
+
+    recall: Annotated[int, Meta(ge=1, le=50)] = 5
+    most: Positive = 1000
+    share: Literal["user", "tenant"] = "user"
+    corrections: bool = False
 
 
 class Guard(_Part, frozen=True, kw_only=True):
@@ -180,6 +197,7 @@ class Agent(_Part, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     seed: int | None = None
     knowledge: Knowledge | None = None
+    memory: Memory | None = None
     tools: dict[ToolName, Tool] = {}
     team: Team | None = None
     guard: Guard = Guard()

@@ -41,6 +41,7 @@ class Desked(msgspec.Struct):
     offers: list[Offer]
     box: dict[str, Boxed] | None = None
     desk: Desk | None = None
+    user: str = ""
 
 
 def toolset(shared: Desked) -> AbstractToolset[None]:
@@ -80,7 +81,7 @@ class Plain(AbstractToolset[None]):
         shared = self._shared
         assert shared.box is not None
         boxed = shared.box[name]
-        call = Call(shared.run, ctx.tool_call_id or "", shared.tenant)
+        call = Call(shared.run, ctx.tool_call_id or "", shared.tenant, shared.user)
         try:
             async with asyncio.timeout(boxed.spec.timeout_s):
                 result = await boxed.built.work(tool_args, call)

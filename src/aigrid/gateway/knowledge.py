@@ -84,7 +84,16 @@ class Knowledge:
             self._library.close()
 
     async def find(self, key: Key, question: str, limit: int, spent: Spent, parent: Hold | None = None) -> list[Hit]:
-        """Return the best passages that a key may read, held and settled as a request to the embedder.
+        """Return the best passages that a key may read; see `consult`."""
+        readers = readers_of(key)
+        return await self.consult(
+            key, question, lambda library: library.search(question, limit, readers), spent, parent
+        )
+
+    async def consult(
+        self, key: Key, question: str, work: "Callable[[Library], T]", spent: Spent, parent: Hold | None = None
+    ) -> T:
+        """Return what `work` finds for a question in the library, held and settled as a request to the embedder.
 
         What is part of another request (`parent`) draws on its hold, and has its place already.
         """
@@ -104,7 +113,7 @@ class Knowledge:
         try:
             hold = await gateway.ledger.hold(order, parent)
             try:
-                hits = await self.read(lambda library: library.search(question, limit, readers_of(key)))
+                found = await self.read(work)
                 hold.count_prompt(min(estimate_tokens(question) + 2, order.prompt_bound))
                 outcome = "finished"
             except asyncio.CancelledError:
@@ -115,7 +124,7 @@ class Knowledge:
         finally:
             if parent is None:
                 gateway.gate.leave()
-        return hits
+        return found
 
     async def search(self, request: Request) -> Response:
         """POST /v1/knowledge/search: the best passages for a question."""

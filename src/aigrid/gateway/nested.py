@@ -7,9 +7,9 @@ than was held, and every limit of the caller holds.
 import random
 from abc import ABC, abstractmethod
 from asyncio import CancelledError, sleep
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -25,7 +25,9 @@ from aigrid.ledger.base import Hold, Key, Order, Outcome, Settlement, Tier
 if TYPE_CHECKING:
     from aigrid.gateway.app import Gateway
     from aigrid.knowledge.base import Hit
+    from aigrid.knowledge.library import Library
 
+T = TypeVar("T")
 _RETRYABLE = (UpstreamError, Unavailable, RateLimited)
 
 
@@ -73,6 +75,10 @@ class Within:
     async def search(self, question: str, limit: int) -> "list[Hit]":
         """Return the passages that the caller may read."""
         return await self.gateway.knowledge.find(self.key, question, limit, self.spent, self.hold)
+
+    async def consult(self, question: str, work: "Callable[[Library], T]") -> T:
+        """Return what `work` finds for a question in the library."""
+        return await self.gateway.knowledge.consult(self.key, question, work, self.spent, self.hold)
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         """Make tokens: held out of the first request's hold, counted, settled. Fails over before the first chunk.

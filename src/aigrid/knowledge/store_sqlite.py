@@ -177,6 +177,15 @@ class SqliteStore(RowStore):
         with self._writing():
             self._database.execute("INSERT INTO words (words) VALUES ('optimize')")
 
+    def purge(self) -> None:
+        """Erase what was removed from the files themselves: rows, words, vectors, readers. Nobody else may be reading."""
+        self.optimize()
+        with self._writing():
+            self._database.execute("DELETE FROM audiences WHERE number NOT IN (SELECT audience FROM chunks)")
+        with self._lock:
+            self._database.execute("VACUUM")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Let go of files and locks."""
         with self._lock:

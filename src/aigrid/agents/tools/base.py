@@ -22,6 +22,7 @@ class Call(msgspec.Struct, frozen=True):
     run: str
     id: str
     tenant: str
+    user: str = ""
 
     @property
     def idempotency_key(self) -> str:
