@@ -157,3 +157,65 @@ async def test_a_served_agent_recalls_for_the_same_tenant_and_user_and_pays_for_
         assert "oolong" not in asked[-1]
         status, _, body = await door.chat("x", model="agent:worker", user="u" * 201)
         assert (status, body["error"]["param"]) == (400, "user")
+
+
+async def test_a_correction_is_remembered_where_the_agents_file_wants_that(bench):
+    for more, count in (("", 0), ("memory: {corrections: true}", 1)):
+        outcome = await bench.start(bench.agent(more=more), ScriptedMind("Paris"), "capital of Spain?", user="ann")
+        feedback.give(Feedback(run=outcome.run, rating=1), by="me")
+        row = feedback.give(Feedback(run=outcome.run, correction="Madrid"), by="me")
+        assert len(Memories("acme", "worker").all()) == count
+    [learnt] = Memories("acme", "worker").recall("what is the capital of Spain", 3, "ann")
+    assert (learnt.origin, learnt.user) == (row.id, "ann")
+    assert "Madrid" in learnt.text
+
+
+async def test_over_http_a_tenant_sees_corrects_and_erases_its_own_memories_and_no_others(served):  # noqa: F811
+    async with served("x", more=MEMORY) as door:
+        _, other = await door.ledger.create_key("globex")
+        _, admin = await door.ledger.create_key("acme", scope="admin")
+        body = {"agent": "worker", "text": "Ann likes tea", "about": "ann", "user": "ann"}
+        status, _, made = await door.ask("POST", "/v1/agents/memory", body)
+        assert (status, made["text"], made["origin"]) == (201, "Ann likes tea", f"key {door.key.id}")
+        place = f"/v1/agents/memory/{made['id']}"
+        assert (await door.ask("GET", place))[2] == made
+        assert (await door.ask("GET", "/v1/agents/memory?agent=worker&user=ann"))[2]["data"] == [made]
+        assert (await door.ask("GET", "/v1/agents/memory?user=bob"))[2]["data"] == []
+        for method, change in (("GET", None), ("PATCH", {"text": "mine"}), ("DELETE", None)):
+            assert (await door.ask(method, place, change, secret=other))[0] == 404
+        assert (await door.ask("GET", "/v1/agents/memory", secret=other))[2]["data"] == []
+        assert (await door.ask("DELETE", "/v1/agents/memory?agent=worker", secret=other))[2]["erased"] == 0
+        assert (await door.ask("GET", "/admin/agents/memory"))[0] == 403
+        _, _, seen = await door.ask("GET", "/admin/agents/memory?tenant=acme", secret=admin)
+        assert [each["id"] for each in seen["memories"]] == [made["id"]]
+        assert (await door.ask("PATCH", place, {"text": "Ann likes coffee"}))[2]["text"] == "Ann likes coffee"
+        assert (await door.ask("DELETE", "/v1/agents/memory"))[0] == 400
+        assert (await door.ask("DELETE", place))[2]["erased"] == 1
+        assert (await door.ask("DELETE", place))[0] == 404
+        await door.ask("POST", "/v1/agents/memory", body)
+        assert (await door.ask("DELETE", "/v1/agents/memory?user=ann"))[2]["erased"] == 1
+        again = (await door.ask("POST", "/v1/agents/memory", body))[2]["id"]
+        assert (await door.ask("DELETE", f"/admin/agents/memory/{again}", secret=admin))[2]["erased"] == 1
+        assert any(entry.act == "agents.forget" for entry in await door.ledger.audit_log())
+        assert (await door.ask("POST", "/v1/agents/memory", {**body, "agent": "nobody"}))[0] == 404
+        (spec.agents_folder() / "plain.yaml").write_text("name: plain\ninstructions: x\n")
+        assert (await door.ask("POST", "/v1/agents/memory", {**body, "agent": "plain"}))[0] == 400
+
+
+def test_the_commands_list_show_edit_and_forget(capsys):
+    kept = Memories("acme", "worker").remember("Ann likes tea", "ann", "ann", origin="test")
+    Memories("globex", "worker").remember("Bob likes tea", origin="test")
+
+    def said(*args, code=0):
+        assert command(["agents", "memory", *args, "--json"]) == code
+        out = capsys.readouterr().out
+        return json.loads(out) if out else None
+
+    assert [each["tenant"] for each in said("list")["memories"]] == ["globex", "acme"]
+    assert [each["id"] for each in said("list", "--user", "ann")["memories"]] == [kept.id]
+    assert said("edit", kept.id, "Ann likes coffee")["text"] == "Ann likes coffee"
+    assert said("show", kept.id)["text"] == "Ann likes coffee"
+    said("forget", "--all", code=1)
+    assert said("forget", kept.id)["erased"] == 1
+    assert said("forget", "--all", "--tenant", "globex")["erased"] == 1
+    assert every()[0].all() == []

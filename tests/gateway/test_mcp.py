@@ -59,7 +59,11 @@ async def test_a_stateless_client_discovers_lists_and_calls(mcp):
     assert answer["result"]["_meta"][f"{META}serverInfo"]["name"] == "aigrid"
     assert "serverInfo" not in answer["result"]
     _, listed = await mcp.modern("tools/list")
-    assert [tool["name"] for tool in listed["result"]["tools"]] == ["knowledge_search", "knowledge_ask"]
+    assert [tool["name"] for tool in listed["result"]["tools"]] == [
+        "knowledge_search",
+        "knowledge_ask",
+        "ledger_usage",
+    ]
     assert listed["result"]["ttlMs"] > 0
     status, called = await mcp.modern("tools/call", name="knowledge_search", arguments={"query": "canteen"})
     result = called["result"]
@@ -182,6 +186,21 @@ async def test_tools_see_what_the_key_sees_and_are_charged_to_it(mcp):
     _, theirs = await mcp.modern("tools/call", secret, **search)
     assert "The secret canteen" in json.dumps(theirs["result"])
     assert {record.tenant for record in await mcp.records()} == {"acme", "globex"}
+
+
+async def test_the_ledger_tool_tells_a_key_its_own_usage_and_no_others(mcp):
+    _, other = await mcp.ledger.create_key("acme")
+    await mcp.modern("tools/call", name="knowledge_search", arguments={"query": "canteen"})
+    await mcp.records()
+    _, mine = await mcp.modern("tools/call", name="ledger_usage", arguments={"days": 1})
+    found = mine["result"]["structuredContent"]
+    assert (found["key"], found["totals"]["requests"], found["complete"]) == (mcp.key.id, 1, True)
+    assert found["totals"]["prompt_tokens"] > 0
+    assert list(found["models"].values()) == [found["totals"]]
+    _, theirs = await mcp.modern("tools/call", other, name="ledger_usage", arguments={})
+    assert theirs["result"]["structuredContent"]["totals"]["requests"] == 0
+    _, bad = await mcp.modern("tools/call", name="ledger_usage", arguments={"days": 0})
+    assert bad["result"]["isError"]
 
 
 async def test_pages_of_other_sites_and_other_methods_are_refused(mcp):

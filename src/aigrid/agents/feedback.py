@@ -3,6 +3,7 @@
 Append-only lines of JSON in `AIGRID_HOME/feedback.jsonl`; a journal is closed when its run is, so it is not changed.
 """
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -14,9 +15,11 @@ from msgspec import Meta
 
 from aigrid.agents import journal
 from aigrid.agents.journal import Step, run_path
+from aigrid.agents.memory import MAX_TEXT, Memories
+from aigrid.agents.spec import Agent
 from aigrid.core.clock import now_ns
 from aigrid.core.config import home
-from aigrid.core.errors import BadRequest
+from aigrid.core.errors import BadRequest, Conflict
 from aigrid.core.ids import new_id
 
 
@@ -66,7 +69,21 @@ def give(feedback: Feedback, *, by: str) -> Row:
     with open(os.open(path(), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(msgspec.json.encode(row) + b"\n")
+    if feedback.correction:
+        with contextlib.suppress(Conflict):  # its memory is full; the feedback is kept all the same
+            _learn(row, feedback.correction, start)
     return row
+
+
+def _learn(row: Row, correction: str, start: Any) -> None:
+    """Have the agent remember what it should have said, where its file wants that."""
+    memory = msgspec.convert(start["agent"], Agent).memory
+    if memory is None or not memory.corrections:
+        return
+    user = start["task"].get("user", "") if memory.share == "user" else ""
+    text = f"Asked: {row.task[: MAX_TEXT // 4]}\nThe right answer: {correction}"[:MAX_TEXT]
+    memories = Memories(row.tenant, row.agent)
+    memories.remember(text, "correction", user, origin=row.id, most=memory.most)
 
 
 def rows() -> Iterator[Row]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from aigrid.cli import factory, output
+from aigrid.cli import agents_memory, factory, output
 from aigrid.cli.client import Answer, RemoteError, take
 from aigrid.cli.output import Json, emit
 from aigrid.core.clock import iso, mono_ns
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aigrid.agents.desk import Approval
 
 app = typer.Typer(help="Agents: run, watch, approve, replay.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(agents_memory.app, name="memory")
 
 Name = Annotated[str, typer.Argument(help="An agent's name, or the path of its file.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, from `aigrid agents runs`.")]

@@ -23,7 +23,7 @@ from aigrid.gateway.generate import Answer
 from aigrid.gateway.http import ClientGone, Handler, Receive, Request, Response, Scope, Send, Sendable, error_response
 from aigrid.gateway.ingestion import Ingestion
 from aigrid.gateway.knowledge import Knowledge, knowledge_routes
-from aigrid.gateway.mcp import Mcp
+from aigrid.gateway.mcp import Mcp, Offered
 from aigrid.gateway.metrics import Metrics
 from aigrid.gateway.routing import Router
 from aigrid.gateway.wire import chat, completions, messages, responses
@@ -50,6 +50,8 @@ class Gateway:
         self.max_body = limits.max_body_mb << 20
         self.knowledge = Knowledge(self)
         self.ingestion = Ingestion(config)
+        self.mcp = Mcp(self)
+        self._described: list[openapi.Described] = []
         self.started_ns = now_ns()
         self.lag_s = 0.0
         self._heart: asyncio.Task[None] | None = None
@@ -67,7 +69,7 @@ class Gateway:
             ("GET", "/"): self._about,
             **knowledge_routes(self.knowledge),
             ("POST", "/v1/knowledge/ask"): self._ask,
-            ("POST", "/mcp"): Mcp(self).handle,
+            ("POST", "/mcp"): self.mcp.handle,
             **admin_routes(self),
         }
         self._methods: dict[str, set[str]] = {path: {"POST"} for path in self._wires}
@@ -84,8 +86,20 @@ class Gateway:
         """Requests waiting for a place."""
         return self.gate.waiting
 
-    def register(self, engine: Engine | None, routes: Mapping[tuple[str, str], Handler]) -> None:
-        """Take in what stands above the gateway: an engine, the last to be asked for a model, and more endpoints."""
+    def register(
+        self,
+        engine: Engine | None,
+        routes: Mapping[tuple[str, str], Handler],
+        described: Sequence[openapi.Described] = (),
+        tools: Sequence[Offered] = (),
+    ) -> None:
+        """Take in what stands above the gateway: an engine, the last to be asked for a model, and more endpoints.
+
+        `described` are those endpoints in the published document, `tools` are more tools of the MCP server.
+        """
+        self._described += described
+        for tool in tools:
+            self.mcp.add(tool)
         if engine is not None:
             self.engines.append(engine)
             self.router.engines.append(engine)
@@ -234,7 +248,7 @@ class Gateway:
         return Response(self.metrics.expose(self), headers=[(b"content-type", b"text/plain; version=0.0.4")])
 
     async def _openapi(self, request: Request) -> Response:
-        return Response(openapi.document())
+        return Response(openapi.document(tuple(self._described)))
 
     async def _about(self, request: Request) -> Response:
         return Response.of(

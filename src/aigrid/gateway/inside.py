@@ -57,11 +57,11 @@ _decode = msgspec.json.Decoder(_Frame)
 
 
 async def complete(
-    gateway: "Gateway", request: Request, body: dict[str, Any], spent: Spent
+    gateway: "Gateway", request: Request, body: dict[str, Any], spent: Spent, heads: dict[str, str] | None = None
 ) -> AsyncGenerator[str, None]:
     """Yield the text of a chat completion, asked with the key of `request`; adds what it took to `spent`.
 
-    `body` is a chat request without `stream`. Raises what the walk raises (`BudgetExceeded`, `UpstreamError`, …), and
+    The answer's headers are put into `heads`. `body` is a chat request without `stream`. Raises what the walk raises (`BudgetExceeded`, `UpstreamError`, …), and
     `ClientGone` when the client of `request` leaves.
     """
     body = {**body, "stream": True, "stream_options": {"include_usage": True}}
@@ -75,6 +75,8 @@ async def complete(
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
+        if message["type"] == "http.response.start" and heads is not None:
+            heads.update((name.decode(), value.decode()) for name, value in message["headers"])
         if message["type"] == "http.response.body" and message.get("body"):
             parts.put_nowait(message["body"])
 

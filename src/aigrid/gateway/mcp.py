@@ -1,4 +1,6 @@
-"""aigrid as an MCP server: POST /mcp, with knowledge as its tools and the caller's key as the only login.
+"""aigrid as an MCP server: POST /mcp, with the caller's key as the only login.
+
+Its tools are knowledge, the caller's own usage, and whatever stands above the gateway and offers itself (`add`).
 
 Both ages of the protocol are spoken on the one path: from 2026-07-28 on each request says in `_meta` which version it
 is and nothing is remembered; before, a client says `initialize` first, which needs no memory here either.
@@ -18,6 +20,7 @@ from aigrid.gateway.auth import authenticate
 from aigrid.gateway.http import JSON, Request, Response
 from aigrid.gateway.knowledge import SearchBody, hit_view
 from aigrid.gateway.spent import Spent
+from aigrid.gateway.usage import UsageBody, usage
 from aigrid.gateway.wire.base import convert
 from aigrid.ledger.base import Key
 
@@ -35,7 +38,8 @@ HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
 SERVER = {"name": "aigrid", "title": "aigrid", "version": __version__}
 INSTRUCTIONS = (
     "Knowledge of an organisation's own documents. Use knowledge_search to find passages and read them yourself; use "
-    "knowledge_ask for a short answer with citations, which says so when the documents do not hold the answer."
+    "knowledge_ask for a short answer with citations, which says so when the documents do not hold the answer. "
+    "ledger_usage says what your own key has used and what that cost."
 )
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 8000}
 _READS = {"readOnlyHint": True, "openWorldHint": False}
@@ -68,9 +72,26 @@ TOOLS: list[dict[str, Any]] = [
         },
         "annotations": _READS,
     },
+    {
+        "name": "ledger_usage",
+        "title": "What the own key has used",
+        "description": "Sum up the requests, tokens, money and energy of the caller's own key, by model.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {"days": {"type": "integer", "minimum": 1, "maximum": 366, "default": 30}},
+        },
+        "annotations": _READS,
+    },
 ]
 
 Tool = Callable[[Request, Key, dict[str, Any]], Awaitable[tuple[str, dict[str, Any]]]]
+
+
+class Offered(msgspec.Struct):
+    """A tool that is registered with a gateway: how it is listed, and what answers it."""
+
+    listed: dict[str, Any]
+    answer: Tool
 
 
 class RpcError(Exception):
@@ -87,7 +108,17 @@ class Mcp:
 
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
-        self._tools: dict[str, Tool] = {"knowledge_search": self._search, "knowledge_ask": self._ask}
+        self._listed = list(TOOLS)
+        self._tools: dict[str, Tool] = {
+            "knowledge_search": self._search,
+            "knowledge_ask": self._ask,
+            "ledger_usage": self._usage,
+        }
+
+    def add(self, tool: Offered) -> None:
+        """Offer another tool."""
+        self._listed.append(tool.listed)
+        self._tools[tool.listed["name"]] = tool.answer
 
     async def handle(self, request: Request) -> Response:
         """POST /mcp: one JSON-RPC request or notification."""
@@ -115,7 +146,7 @@ class Mcp:
         self, request: Request, key: Key, method: str, params: dict[str, Any], modern: bool
     ) -> dict[str, Any]:
         if method == "tools/list":
-            return {"tools": TOOLS, **({"ttlMs": TTL_MS, "cacheScope": "public"} if modern else {})}
+            return {"tools": self._listed, **({"ttlMs": TTL_MS, "cacheScope": "public"} if modern else {})}
         if method == "tools/call":
             return await self._tool(request, key, params)
         if modern and method == "server/discover":
@@ -161,6 +192,10 @@ class Mcp:
     async def _ask(self, request: Request, key: Key, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         answer = await Asking(self._gateway, request, key, convert(arguments, AskBody)).whole()
         return _json(answer), answer
+
+    async def _usage(self, request: Request, key: Key, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        found = await usage(self._gateway.ledger, key, convert(arguments, UsageBody).days)
+        return _json(found), found
 
 
 def _check(message: dict[str, Any]) -> tuple[str, dict[str, Any]]:

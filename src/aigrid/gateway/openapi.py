@@ -2,7 +2,7 @@
 
 import functools
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -29,6 +29,7 @@ _FAILURES = {
     429: "A rate limit, a budget or the queue is full; `Retry-After` says when to try again.",
     500: "A defect of the gateway.",
     502: "The engine failed.",
+    409: "It contradicts what is there; look at it again.",
     503: "The engine or the ledger is down or starting.",
     508: "Gateways name each other as upstreams.",
     504: "The engine did not answer in time.",
@@ -61,6 +62,18 @@ class _Get(Struct):
     query: dict[str, dict[str, Any]] = {}
 
 
+class Described(Struct, eq=False):
+    """An endpoint that something above the gateway registered: its types, its parameters, the status when all is well."""
+
+    method: Literal["get", "post", "patch", "delete"]
+    path: str
+    summary: str
+    answer: type[Struct]
+    body: type[Struct] | None = None
+    status: int = 200
+    query: dict[str, dict[str, Any]] = {}
+
+
 _POSTS = [
     _Post("/v1/chat/completions", "Chat", ChatBody, shapes.ChatCompletion),
     _Post("/v1/completions", "Complete a text", CompletionBody, shapes.Completion),
@@ -83,15 +96,16 @@ _GETS = [
 
 
 @functools.cache
-def document() -> bytes:
-    """Return the OpenAPI 3.1 document as JSON."""
-    return msgspec.json.encode(_document())
+def document(more: tuple[Described, ...] = ()) -> bytes:
+    """Return the OpenAPI 3.1 document as JSON, `more` endpoints in it."""
+    return msgspec.json.encode(_document(more))
 
 
-def _document() -> dict[str, Any]:
+def _document(more: tuple[Described, ...]) -> dict[str, Any]:
     types: list[Any] = [t for post in _POSTS for t in (post.body, post.answer, post.error)] + [
         get.answer for get in _GETS
     ]
+    types += [kind for each in more for kind in (each.body, each.answer) if kind is not None]
     items: list[Any] = [MessageItem, CallItem, OutputItem, ReasoningItem]
     types = list(dict.fromkeys([*types, *items, known.McpMessage]))
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
@@ -108,6 +122,8 @@ def _document() -> dict[str, Any]:
     }
     paths = {post.path: {"post": _post(post, refer)} for post in _POSTS}
     paths |= {get.path: {"get": _get(get, refer)} for get in _GETS}
+    for each in more:
+        paths.setdefault(each.path, {})[each.method] = _registered(each, refer)
     paths["/health/ready"]["get"]["responses"]["503"] = _answer("Not now.", refer[shapes.Ready])
     paths["/mcp"] = {"post": known.mcp(_name("post", "/mcp"), refer[known.McpMessage])}
     paths["/metrics"] = {"get": _text("Measurements for Prometheus", "text/plain")}
@@ -163,17 +179,33 @@ def _get(get: _Get, refer: dict[Any, dict[str, Any]]) -> dict[str, Any]:
         "summary": get.summary,
         "operationId": _name("get", get.path),
         "responses": {"200": _answer("The answer.", refer[get.answer]), **failures},
+        **_parameters(get.path, get.query),
     }
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        for name in re.findall(r"{(\w+)}", get.path)
-    ]
-    parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in get.query.items()]
-    if parameters:
-        operation["parameters"] = parameters
     if get.public:
         operation["security"] = []
     return operation
+
+
+def _registered(each: Described, refer: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    statuses = (*_LISTS, *((409, 413) if each.body is not None else ()))
+    failures = {str(status): _answer(_FAILURES[status], refer[shapes.Error]) for status in statuses}
+    body = {"required": True, "content": {"application/json": {"schema": refer[each.body]}}} if each.body else None
+    return {
+        "summary": each.summary,
+        "operationId": _name(each.method, each.path),
+        **({"requestBody": body} if body else {}),
+        "responses": {str(each.status): _answer("The answer.", refer[each.answer]), **failures},
+        **_parameters(each.path, each.query),
+    }
+
+
+def _parameters(path: str, query: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+    found += [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()]
+    return {"parameters": found} if found else {}
 
 
 def _text(summary: str, media: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:

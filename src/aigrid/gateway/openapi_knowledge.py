@@ -153,7 +153,7 @@ def mcp(operation: str, message: dict[str, Any]) -> dict[str, Any]:
         "413": "The request body is too large.",
     }
     return {
-        "summary": "Model Context Protocol: knowledge as tools",
+        "summary": "Model Context Protocol: knowledge, agents and the own usage as tools",
         "operationId": operation,
         "requestBody": {"required": True, "content": {"application/json": {"schema": message}}},
         "responses": {
