@@ -27,7 +27,10 @@ from frontdesk.tools import DATA, STATE
 from aigrid.agents.desk import Desk
 from aigrid.core.errors import AigridError
 
-EXAMPLE = ["How much does delivery of a bicycle cost?", "I want to return the rain jacket from LC-2041, it is too small."]
+EXAMPLE = [
+    "How much does delivery of a bicycle cost?",
+    "I want to return the rain jacket from LC-2041, it is too small.",
+]
 
 
 def main() -> int:
@@ -72,7 +75,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--url", help="an OpenAI-compatible server; its key is in OPENAI_API_KEY")
     parser.add_argument("--model", default="", help="the model to ask (default: the server's own)")
     parser.add_argument("--handbook", type=Path, default=DATA / "handbook", help="a folder of Markdown pages")
-    parser.add_argument("--orders", type=Path, default=DATA / "orders.json", help="the orders, as data/orders.json has them")
+    parser.add_argument(
+        "--orders", type=Path, default=DATA / "orders.json", help="the orders, as data/orders.json has them"
+    )
     parser.add_argument("--state", type=Path, default=STATE, help="the folder of the books and approvals")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--evaluate", metavar="CASES", nargs="?", const=str(DATA / "cases.json"),
@@ -121,7 +126,10 @@ def _decide(options: argparse.Namespace) -> int:
     if not options.by:
         raise Refused("--by NAME is needed: an approval says who gave it")
     with _desk(options, None, None) as desk:
-        _show(desk.decide(options.approve or options.deny, bool(options.approve), options.by, options.reason), options.json)
+        _show(
+            desk.decide(options.approve or options.deny, bool(options.approve), options.by, options.reason),
+            options.json,
+        )
     return 0
 
 
@@ -143,9 +151,13 @@ def _show(reply: Reply, as_json: bool) -> None:
 
 
 def _scores(found: dict) -> str:
-    lines = [f"wrong: {' / '.join(each['said'])}\n       {each['why']}\n       {each['answer']}" for each in found["wrong"]]
+    lines = [
+        f"wrong: {' / '.join(each['said'])}\n       {each['why']}\n       {each['answer']}" for each in found["wrong"]
+    ]
     lines += [f"{kind}: {right} of {total}" for kind, (right, total) in found["scores"].items()]
-    return "\n".join([*lines, f"citations that stand in their page: {found['citations'][0]} of {found['citations'][1]}"])
+    return "\n".join(
+        [*lines, f"citations that stand in their page: {found['citations'][0]} of {found['citations'][1]}"]
+    )
 
 
 if __name__ == "__main__":

@@ -33,10 +33,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="write the brief there, too")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print all statements and the brief with its quotes, as JSON")
-    how.add_argument("--evaluate", action="store_true", help="compare with what a person marked in the example's papers")
+    how.add_argument(
+        "--evaluate", action="store_true", help="compare with what a person marked in the example's papers"
+    )
     options = parser.parse_args()
-    files = [file for path in options.files or [PAPERS] for file in (sorted(path.glob("*.pdf")) if path.is_dir() else [path])]
-    condense = Model(options.url, os.environ.get("OPENAI_API_KEY", "none"), options.model).condense if options.url else None
+    files = [
+        file for path in options.files or [PAPERS] for file in (sorted(path.glob("*.pdf")) if path.is_dir() else [path])
+    ]
+    condense = (
+        Model(options.url, os.environ.get("OPENAI_API_KEY", "none"), options.model).condense if options.url else None
+    )
     try:
         papers = read(files)
         found = [one for paper in papers for one in statements(paper)]

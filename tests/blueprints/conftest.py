@@ -5,5 +5,5 @@ from pathlib import Path
 
 BLUEPRINTS = Path(__file__).resolve().parents[2] / "blueprints"
 
-for _name in ("vulnerability-triage", "ask-your-database"):
+for _name in ("vulnerability-triage", "ask-your-database", "front-desk", "paper-insights"):
     sys.path.insert(0, str(BLUEPRINTS / _name))

@@ -165,13 +165,13 @@ class FrontDesk:
         return Reply("refused", f"The shop manager has not approved this return. {approval.reason}".strip())
 
     def _returned(self, fields: dict[str, Any]) -> Reply:
-        entry = self._books.start_return(**fields)
+        written = self._books.start_return(**fields)
         text = (
-            f"Return {entry['number']}: {fields['item']} of {fields['order']}, {fields['reason']}. You get a label by "
-            f"e-mail. {fields['refund_eur']:.2f} euros are refunded within seven days after the goods have reached us; "
-            "they must be unused and complete, unless they are faulty."
+            f"Return {written['number']}: {written['item']} of {written['order']}, {written['reason']}. You get a label "
+            f"by e-mail. {written['refund_eur']:.2f} euros are refunded within seven days after the goods have reached "
+            "us; they must be unused and complete, unless they are faulty."
         )
-        return Reply("return", text, fields=fields, state="done")
+        return Reply("return", text, fields={name: written[name] for name in fields}, state="done")
 
     def _appointment(self, talk: Conversation) -> Reply:
         text = " ".join(talk.said)

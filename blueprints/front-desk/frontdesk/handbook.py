@@ -1,6 +1,7 @@
 """The handbook: its pages searched, and answers that quote them or say that they do not know."""
 
 import asyncio
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,11 @@ ANYONE = frozenset((EVERYONE,))
 PASSAGES = 8
 _LONGEST_HEADING = 6
 """Words; a shorter quote that is no sentence is a heading or a cell."""
+
+_HANGS = re.compile(
+    r"(after that|from then on|then|otherwise|without it|in other cases|unless|it|they|this)\b", re.IGNORECASE
+)
+"""A sentence that begins so says nothing, or not all, without the one before it."""
 
 
 class Handbook:
@@ -48,15 +54,18 @@ class Handbook:
         """Answer a question; `known` is false where the handbook does not say. Without a model, the best quote."""
         hits = search(self._store, self._embedder, question, PASSAGES, ANYONE, thorough=True)
         found = asyncio.run(_last(self, question, hits, complete, rarity_in(self._store, ANYONE)))
-        return msgspec.structs.replace(found, citations=[self._below(each) for each in found.citations])
+        return msgspec.structs.replace(found, citations=[self._whole(each) for each in found.citations])
 
-    def _below(self, cited: Citation) -> Citation:
-        """Return a citation of the first sentence below a heading, where the heading itself is cited."""
+    def _whole(self, cited: Citation) -> Citation:
+        """Return a citation that can stand alone: of a heading, the sentence below it; with a sentence that hangs on it."""
         text = self.page(cited.source_id) or ""
-        spans = sentence_spans(text[cited.end :])
-        if cited.quote.endswith((".", "!", "?")) or len(cited.quote.split()) > _LONGEST_HEADING or not spans:
-            return cited
-        start, end = (cited.end + at for at in spans[0])
+        start, end = cited.start, cited.end
+        paragraph = text[end:].partition("\n\n")[0]
+        if not cited.quote.endswith((".", "!", "?")) and len(cited.quote.split()) <= _LONGEST_HEADING:
+            spans = sentence_spans(text[end:])[:1]
+            start, end = (end + spans[0][0], end + spans[0][1]) if spans else (start, end)
+        elif (spans := sentence_spans(paragraph)[:1]) and _HANGS.match(paragraph[spans[0][0] :]):
+            end += spans[0][1]
         return msgspec.structs.replace(cited, start=start, end=end, quote=text[start:end])
 
     def page(self, name: str) -> str | None:

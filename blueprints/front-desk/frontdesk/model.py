@@ -53,7 +53,9 @@ class Model:
         try:
             choice = json.loads(calls[0]["function"]["arguments"])["choice"]
         except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise NoServer(f"{self.url} made no whole call of a tool ({error!r}); ask a model that calls tools") from None
+            raise NoServer(
+                f"{self.url} made no whole call of a tool ({error!r}); ask a model that calls tools"
+            ) from None
         if choice not in choices:
             raise NoServer(f"{self.url} chose {choice!r}, which is no choice; ask a server that keeps to schemas")
         return str(choice)

@@ -50,9 +50,20 @@ SERVICES = {
     "puncture": r"puncture|flat (tyre|tire)|(tyre|tire) is flat",
 }
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_MONTHS = (
-    "january february march april may june july august september october november december"
-).split()
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 _DATE = re.compile(
     rf"\b(?P<iso>\d{{4}}-\d\d-\d\d)\b|\b(?P<day>\d{{1,2}})(st|nd|rd|th)? (of )?(?P<month>{'|'.join(_MONTHS)})\b"
     rf"|\b(?P<month2>{'|'.join(_MONTHS)}) (?P<day2>\d{{1,2}})\b",
@@ -124,9 +135,8 @@ def days(text: str, today: datetime.date) -> list[datetime.date]:
     for number, name in enumerate(_DAYS):
         if re.search(rf"\b{name}\b", low):
             ahead.append(today + datetime.timedelta((number - today.weekday() - 1) % 7 + 1))
-    for match in _DATE.finditer(low):
-        if (day := _date(match, today)) is not None:
-            ahead.append(day)
+    dated = (_date(match, today) for match in _DATE.finditer(low))
+    ahead += [day for day in dated if day is not None]
     return list(dict.fromkeys(ahead))
 
 

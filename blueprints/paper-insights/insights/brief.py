@@ -54,7 +54,11 @@ def write(papers: Sequence[Paper], statements: Sequence[Statement], condense: Co
 
 
 def _write(
-    papers: Sequence[Paper], statements: Sequence[Statement], claims: int, condense: Condense | None, known: dict[str, str]
+    papers: Sequence[Paper],
+    statements: Sequence[Statement],
+    claims: int,
+    condense: Condense | None,
+    known: dict[str, str],
 ) -> Brief:
     lines: list[Line] = []
 

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from aigrid.knowledge.language import query_terms
+from aigrid.knowledge.language import STOP_WORDS, query_terms, terms
 from insights.find import Kind, Statement
 
-_QUANTITY = re.compile(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)\s*(°C|%|percent|percentage points|points|euros|m\b|cm\b|days|years)")
+_QUANTITY = re.compile(
+    r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)\s*(°C|%|percent|percentage points|points|euros|m\b|cm\b|days|years)"
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ def _units(one: Statement) -> set[str]:
 
 def _phrases(one: Statement) -> set[str]:
     """Return the words that stand beside each other in a quote, two by two, such as `surface temperature`."""
-    said = query_terms(one.quote)
-    return {f"{first} {second}" for first, second in pairwise(said) if first.isalpha() and second.isalpha()}
+    words = re.findall(r"[^\W\d_]+|\S", one.quote.lower())
+    telling = {word: terms(word)[0] for word in words if len(word) > 2 and word not in STOP_WORDS}
+    return {f"{telling[a]} {telling[b]}" for a, b in pairwise(words) if a in telling and b in telling}
 
 
 def _overlap(one: Statement, other: Statement) -> float:

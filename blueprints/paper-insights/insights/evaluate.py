@@ -43,7 +43,9 @@ def misplaced(brief: Brief, papers: Sequence[Paper], files: Sequence[Path]) -> l
         pages = [_letters(page.get_textpage().get_text_range()) for page in document]
         document.close()
         mine = [line for line in brief.lines if line.paper == paper.label]
-        wrong += [f"not on page {one.page}: {one.quote}" for one in mine if _letters(one.quote) not in pages[one.page - 1]]
+        wrong += [
+            f"not on page {one.page}: {one.quote}" for one in mine if _letters(one.quote) not in pages[one.page - 1]
+        ]
     return wrong
 
 

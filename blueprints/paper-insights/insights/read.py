@@ -73,8 +73,7 @@ def paper_of(label: str, file: str, parsed: Parsed) -> Paper:
         heading = block.heading[-1] if block.heading else ""
         ended = ended or (block.kind == "heading" and _END.match(block.text) is not None)
         if block.kind in ("text", "list") and not ended:
-            for text in _sentences(block.text):
-                sentences.append(Sentence(text, page, heading))
+            sentences += [Sentence(text, page, heading) for text in _sentences(block.text)]
     return Paper(label, file, parsed.title, tuple(sentences), tuple(pages))
 
 
