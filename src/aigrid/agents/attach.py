@@ -1,5 +1,6 @@
 """Agents register themselves with a gateway: their engine, and the endpoints to look at and answer them."""
 
+from aigrid.agents.a2a import A2a
 from aigrid.agents.api import Api
 from aigrid.agents.api_memory import MemoryApi
 from aigrid.agents.described import DESCRIBED
@@ -10,5 +11,5 @@ from aigrid.gateway.app import Gateway
 
 def attach(gateway: Gateway) -> None:
     """Serve the agents in AIGRID_HOME/agents through this gateway."""
-    routes = {**Api(gateway).routes(), **MemoryApi(gateway).routes()}
+    routes = {**Api(gateway).routes(), **MemoryApi(gateway).routes(), **A2a(gateway).routes()}
     gateway.register(AgentEngine(gateway.config), routes, DESCRIBED, [offer(gateway)])

@@ -21,6 +21,7 @@ from aigrid.agents.spec import Agent, Mode
 from aigrid.agents.team_books import spent_nusd
 from aigrid.agents.team_run import Account, Errand, Recruiter, serves
 from aigrid.agents.tools.base import Call, Searched, Site, ToolError
+from aigrid.agents.traces import Exporter
 from aigrid.core.clock import now_ns
 from aigrid.core.config import Config
 from aigrid.core.errors import BadRequest, NotFound, Unavailable
@@ -58,12 +59,14 @@ class AgentEngine(Composite):
         self._models: list[ModelInfo] = []
         self._running = 0
         self._desk: Desk | None = None
+        self._traces = Exporter(config.traces)
 
     async def start(self) -> None:
         """Nothing to load before the first run."""
 
     async def stop(self) -> None:
-        """Let go of the desk."""
+        """Let go of the desk, when the last traces are sent."""
+        await self._traces.stop()
         if self._desk is not None:
             self._desk.close()
             self._desk = None
@@ -176,6 +179,8 @@ class AgentEngine(Composite):
                     outcome = await task_
                     if errand is not None:
                         errand.outcome = outcome
+                    elif began.parent is None and outcome.state in ("done", "stopped"):
+                        self._traces.ended(outcome.run)
                 finally:
                     task_.cancel()
                     await asyncio.wait([task_])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from aigrid.cli import agents_memory, factory, output
+from aigrid.cli import agents_evidence, agents_memory, factory, output
 from aigrid.cli.client import Answer, RemoteError, take
 from aigrid.cli.output import Json, emit
 from aigrid.core.clock import iso, mono_ns
@@ -143,6 +143,10 @@ def replay(run: Run, as_json: Json = False) -> None:
 
     outcome = asyncio.run(loop.replay(run_path(run), _no_event if as_json else _tell))
     emit(outcome, as_json, lambda console: console.print(f"{outcome.state}: {outcome.output or outcome.reason}"))
+
+
+app.command("trace")(agents_evidence.trace)
+app.command("scores")(agents_evidence.scores)
 
 
 @app.command("approvals")

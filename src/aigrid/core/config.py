@@ -100,6 +100,15 @@ class KnowledgeConfig(_Section):
     private_urls: Annotated[bool, _d("fetch pages from addresses of this machine and private networks, too")] = False
 
 
+class TracesConfig(_Section):
+    """Where the traces of agents' runs go, in OpenTelemetry's GenAI names."""
+
+    otlp_url: Annotated[
+        str, _d("base URL of an OTLP/HTTP collector, e.g. `http://127.0.0.1:4318`; empty sends nothing")
+    ] = ""
+    key_env: Annotated[str, _d("environment variable that holds the collector's bearer token")] = ""
+
+
 class UpstreamConfig(_Section):
     """An OpenAI-compatible server behind the gateway. Several with the same model fail over in order."""
 
@@ -148,6 +157,7 @@ class Config(_Section):
     engine: EngineConfig = msgspec.field(default_factory=EngineConfig)
     site: SiteConfig = msgspec.field(default_factory=SiteConfig)
     knowledge: KnowledgeConfig = msgspec.field(default_factory=KnowledgeConfig)
+    traces: TracesConfig = msgspec.field(default_factory=TracesConfig)
     upstreams: list[UpstreamConfig] = []
     prices: list[PriceConfig] = []
     models: list[ModelConfig] = []
