@@ -74,6 +74,10 @@ class Script:
         """Return what it has cost: nothing."""
         return 0
 
+    def records(self) -> list[str]:
+        """Return its records: none."""
+        return []
+
 
 def workplace(folder: Path) -> Path:
     """Return the folder with the tools in it."""

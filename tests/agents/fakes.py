@@ -39,3 +39,6 @@ class ScriptedMind:
 
     def cost_nusd(self):
         return 0
+
+    def records(self):
+        return []

@@ -86,6 +86,38 @@ async def test_feedback_on_a_step_becomes_a_training_row_that_says_where_it_is_f
         assert praised["messages"][1]["content"] == 'add({"a": 1, "b": 2})'
 
 
+async def test_what_a_run_took_is_what_the_ledger_has_of_its_steps(served):  # noqa: F811
+    async with served([("add", {"a": 1, "b": 2})], "the sum is 3", tools=ADD) as door:
+        _, headers, _ = await door.chat("add 1 and 2", model="agent:worker")
+        place = f"/v1/agents/runs/{headers['x-aigrid-run']}"
+        parts = [record for record in await door.records() if record.parent is not None]
+        _, _, run = await door.ask("GET", place)
+        assert sorted(run["records"]) == sorted(part.id for part in parts)
+        assert run["cost_nusd"] == sum(part.revenue_nusd for part in parts) > 0
+        assert run["energy_mj"] == sum(part.energy_mj for part in parts) > 0
+        assert run["energy_source"] == parts[0].energy_source
+        said = [step["body"] for step in run["journal"] if step["kind"] == "model"]
+        assert sum(body["energy_mj"] for body in said) == run["energy_mj"]
+        assert (run["prompt_tokens"], run["completion_tokens"]) == (20, 6)
+        assert (run["model"], run["model_steps"], run["tool_calls"]) == ("m", 2, 1)
+
+
+async def test_who_administers_gives_feedback_on_any_run_and_reads_it(served):  # noqa: F811
+    async with served("hello") as door:
+        _, headers, _ = await door.chat("greet", model="agent:worker")
+        run = headers["x-aigrid-run"]
+        _, admin = await door.ledger.create_key("boss", scope="admin")
+        said = {"run": run, "rating": 1, "comment": "kind"}
+        assert (await door.ask("POST", "/admin/agents/feedback", said))[0] == 403
+        assert (await door.ask("POST", "/admin/agents/feedback", said, secret=admin))[0] == 201
+        _, _, found = await door.ask("GET", f"/admin/agents/feedback?run={run}", secret=admin)
+        assert [(row["step"], row["said"], row["feedback"]["comment"]) for row in found["feedback"]] == [
+            (0, "hello", "kind")
+        ]
+        _, _, none = await door.ask("GET", "/admin/agents/feedback?run=run_other", secret=admin)
+        assert none == {"feedback": []}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 from tests.system.browser import MARKS, ask, free_port, is_loaded, process
 
-PAGES = ("/", "/chat", "/knowledge", "/ledger", "/keys")
+PAGES = ("/", "/chat", "/knowledge", "/agents", "/ledger", "/keys")
 
 pytestmark = MARKS
 
@@ -18,7 +18,7 @@ pytestmark = MARKS
 def gateway(home):
     port = free_port()
     settings = {"AIGRID_GATEWAY_PORT": str(port), "AIGRID_ENGINE_KIND": "echo", "AIGRID_ENGINE_ECHO_RATE": "300"}
-    with process(home, "aigrid.gateway", ready=(port, "/health/live"), **settings):
+    with process(home, "aigrid.cli.gateway", ready=(port, "/health/live"), **settings):
         yield port
 
 
@@ -170,7 +170,7 @@ def test_the_ledger_filters_sums_and_exports_what_it_shows(visit, used, gateway)
 def test_keys_alone_lead_through_the_pages(visit):
     page = visit("/")
     is_loaded(page)
-    for path in ("/", "/", "/chat", "/knowledge", "/ledger", "/keys"):  # the logo leads home too
+    for path in ("/", "/", "/chat", "/knowledge", "/agents", "/ledger", "/keys"):  # the logo leads home too
         page.keyboard.press("Tab")
         assert page.evaluate("new URL(document.activeElement.href).pathname") == path
     page.keyboard.press("Enter")
@@ -196,7 +196,7 @@ def test_the_console_says_when_the_gateway_is_away_and_goes_on_when_it_is_back(v
         expect(page.get_by_role("alert")).to_contain_text("does not answer", timeout=20_000)
         expect(page.get_by_role("alert")).to_contain_text("aigrid up")
         settings = {"AIGRID_GATEWAY_PORT": str(gateway), "AIGRID_ENGINE_KIND": "echo"}
-        with process(away, "aigrid.gateway", ready=(gateway, "/health/live"), **settings):
+        with process(away, "aigrid.cli.gateway", ready=(gateway, "/health/live"), **settings):
             expect(page.get_by_role("heading", name="Factory")).to_be_visible(timeout=20_000)
             expect(page.get_by_role("alert")).to_be_hidden()
 

@@ -8,7 +8,8 @@ from msgspec import Meta
 
 from aigrid.agents import spec, views
 from aigrid.agents.desk import Desk, State
-from aigrid.agents.feedback import Feedback, give
+from aigrid.agents.energy import Energy
+from aigrid.agents.feedback import Feedback, give, rows
 from aigrid.agents.journal import run_path
 from aigrid.core.errors import NotFound
 from aigrid.gateway.admin_access import authorise_admin
@@ -34,6 +35,7 @@ class Api:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._desk: Desk | None = None
+        self._energy = Energy(gateway.ledger)
 
     @property
     def desk(self) -> Desk:
@@ -50,6 +52,8 @@ class Api:
             ("GET", "/admin/agents"): self.agents,
             ("GET", "/admin/agents/runs"): self.runs,
             ("GET", "/admin/agents/runs/*"): self.run,
+            ("GET", "/admin/agents/feedback"): self.all_feedback,
+            ("POST", "/admin/agents/feedback"): self.any_feedback,
             ("GET", "/admin/agents/approvals"): self.approvals,
             ("GET", "/admin/agents/approvals/*"): self.approval,
             ("POST", "/admin/agents/approvals/*"): self.decide,
@@ -60,18 +64,19 @@ class Api:
         key = await authenticate(request, self._gateway.ledger)
         limit = Query(request, ("limit",)).number("limit", 20, 1, 100)
         found = await asyncio.to_thread(views.runs, limit, key.tenant)
+        await self._energy.measure(found)
         return Response.of({"object": "list", "data": found})
 
     async def own_run(self, request: Request) -> Response:
         """GET /v1/agents/runs/{id}: a run of the caller's tenant, with its steps."""
         key = await authenticate(request, self._gateway.ledger)
-        return Response.of(await _run(_last(request), key.tenant))
+        return Response.of(await self._run(_last(request), key.tenant))
 
     async def feedback(self, request: Request) -> Response:
         """POST /v1/agents/feedback: a rating, correction or comment on a step of the caller's tenant's run."""
         key = await authenticate(request, self._gateway.ledger)
         body = await read_body(request, Feedback)
-        await _run(body.run, key.tenant)
+        await self._run(body.run, key.tenant)
         row = await asyncio.to_thread(give, body, by=key.id)
         return Response.of({"object": "agents.feedback", "id": row.id}, 201)
 
@@ -89,12 +94,27 @@ class Api:
         query = Query(request, ("agent", "tenant", "limit"))
         limit = query.number("limit", 50, 1, 500)
         found = await asyncio.to_thread(views.runs, limit, query.text("tenant"), query.text("agent"))
+        await self._energy.measure(found)
         return Response.of({"runs": found})
 
     async def run(self, request: Request) -> Response:
         """GET /admin/agents/runs/{id}: a run with its steps."""
         await authorise_admin(request, self._gateway)
-        return Response.of(await _run(_last(request), None))
+        return Response.of(await self._run(_last(request)))
+
+    async def all_feedback(self, request: Request) -> Response:
+        """GET /admin/agents/feedback?run=: what people said about the steps of all runs, or of one; oldest first."""
+        await authorise_admin(request, self._gateway)
+        run = Query(request, ("run",)).text("run")
+        found = await asyncio.to_thread(lambda: [row for row in rows() if run in (None, row.feedback.run)])
+        return Response.of({"feedback": found})
+
+    async def any_feedback(self, request: Request) -> Response:
+        """POST /admin/agents/feedback: a rating, correction or comment on a step of any run."""
+        actor = await authorise_admin(request, self._gateway)
+        body = await read_body(request, Feedback)
+        row = await asyncio.to_thread(give, body, by=actor)
+        return Response.of({"object": "agents.feedback", "id": row.id}, 201)
 
     async def approvals(self, request: Request) -> Response:
         """GET /admin/agents/approvals?state=&limit=: what waits and what was decided, newest first."""
@@ -117,12 +137,14 @@ class Api:
         await self._gateway.ledger.audit(actor, "agents.decide", detail, request.address)
         return Response.of(one)
 
-
-async def _run(run: str, tenant: str | None) -> dict[str, Any]:
-    view, steps = await asyncio.to_thread(lambda: views.run_view(run_path(run)))
-    if tenant is not None and view.tenant != tenant:
-        raise NotFound(f"there is no run `{run[:80]}` here", param="run")
-    return {**msgspec.to_builtins(view), "object": "agents.run", "journal": [views.as_dict(step) for step in steps]}
+    async def _run(self, run: str, tenant: str | None = None) -> dict[str, Any]:
+        view, steps = await asyncio.to_thread(lambda: views.run_view(run_path(run)))
+        if tenant is not None and view.tenant != tenant:
+            raise NotFound(f"there is no run `{run[:80]}` here", param="run")
+        await self._energy.measure([view])
+        await self._energy.measure_steps(steps)
+        journal = [views.as_dict(step) for step in steps]
+        return {**msgspec.to_builtins(view), "object": "agents.run", "journal": journal}
 
 
 def _last(request: Request) -> str:

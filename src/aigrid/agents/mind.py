@@ -52,6 +52,9 @@ class Mind(Protocol):
     def cost_nusd(self) -> int:
         """Return what the run has cost in this sitting, in nano-dollars."""
 
+    def records(self) -> list[str]:
+        """Return the ledger's records of what the run has done in this sitting, oldest first."""
+
 
 class ToolAsked(msgspec.Struct):
     """A call that the model asks for; its id is the run's own, so that it is the same each time."""
@@ -62,7 +65,7 @@ class ToolAsked(msgspec.Struct):
 
 
 class Said(msgspec.Struct):
-    """A model's answer as the journal keeps it. `cost_nusd` is what was spent since the answer before."""
+    """A model's answer as the journal keeps it. `cost_nusd` and `records` are of what was spent since the answer before."""
 
     text: str = ""
     reasoning: str = ""
@@ -70,6 +73,7 @@ class Said(msgspec.Struct):
     finish: str = "stop"
     usage: Usage = Usage()
     cost_nusd: int = 0
+    records: list[str] = []
 
 
 class JournaledModel(Model[None]):
@@ -82,7 +86,7 @@ class JournaledModel(Model[None]):
         self._mind = mind
         self._journal = journal
         self._listen = listen
-        self._step = self._paid = self.cost_nusd = 0
+        self._step = self._paid = self._recorded = self.cost_nusd = 0
         self.used = Usage()
 
     @property
@@ -129,7 +133,7 @@ class JournaledModel(Model[None]):
         if parameters.output_mode == "native" and parameters.output_object is not None:
             schema = json.dumps(parameters.output_object.json_schema, sort_keys=True)
             grammar = Grammar("json_schema", schema)
-        return GenerateRequest(
+        request = GenerateRequest(
             id=f"step_{step}",
             model=self._name,
             max_tokens=agent.max_tokens,
@@ -138,7 +142,11 @@ class JournaledModel(Model[None]):
             grammar=grammar,
             tools=tools,
             tool_choice=None if not tools else "auto" if parameters.allow_text_output else "required",
+            stream=True,
+            include_usage=True,
         )
+        request.body = _body(request)
+        return request
 
     async def _think(self, mind: Mind, request: GenerateRequest, step: int) -> Said:
         left = self._agent.budget.tokens - self.used.total_tokens - joined(self._journal.steps).tokens
@@ -166,6 +174,8 @@ class JournaledModel(Model[None]):
                     said.finish = delta.finish_reason or said.finish
         cost = mind.cost_nusd()
         said.cost_nusd, self._paid = cost - self._paid, cost
+        records = mind.records()
+        said.records, self._recorded = records[self._recorded :], len(records)
         said.calls = [calls[index] for index in sorted(calls)]
         return said
 
@@ -232,6 +242,21 @@ def _parts(said: Said) -> list[ModelResponsePart]:
             arguments = {MALFORMED: call.arguments[:2000]}
         parts.append(ToolCallPart(call.name, arguments, tool_call_id=call.id))
     return parts
+
+
+def _body(request: GenerateRequest) -> dict[str, Any]:
+    """Return a request as a client would have sent it, for engines that forward what clients send."""
+    sampling = request.sampling
+    body = {
+        "messages": request.messages,
+        "tool_choice": request.tool_choice,
+        "temperature": sampling.temperature,
+        "seed": sampling.seed,
+    }
+    if request.grammar is not None:
+        shape = {"name": "answer", "schema": json.loads(request.grammar.value), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": shape}
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def _function(tool: ToolDefinition) -> dict[str, Any]:

@@ -86,8 +86,9 @@ class Account:
 
     def __init__(self, within: Within) -> None:
         self._within = within
-        self._before = within.cost_nusd()
+        self._before, self._first = within.cost_nusd(), len(within.records())
         self.recruits_nusd = 0
+        self.recruits_records: set[str] = set()
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         """Make tokens for one step."""
@@ -100,6 +101,10 @@ class Account:
     def cost_nusd(self) -> int:
         """Return what the run itself has cost in this sitting."""
         return self._within.cost_nusd() - self._before - self.recruits_nusd
+
+    def records(self) -> list[str]:
+        """Return the ledger's records of what the run itself has done in this sitting."""
+        return [each for each in self._within.records()[self._first :] if each not in self.recruits_records]
 
 
 class Recruiter:
@@ -182,12 +187,14 @@ class Recruiter:
         if done is not None:
             return msgspec.convert(done.body, Outcome)
         errand, before = self._errand(sub, task, call), self._within.cost_nusd()
+        first = len(self._within.records())
         try:
             async with aclosing(self._within.generate(errand)) as chunks:
                 async for _ in chunks:
                     pass
         finally:
             self._account.recruits_nusd += self._within.cost_nusd() - before
+            self._account.recruits_records |= set(self._within.records()[first:])
         outcome = errand.outcome
         if outcome is None:
             raise ToolError(f"{sub.agent} gave no account of its run {sub.run}")

@@ -11,7 +11,11 @@ from aigrid.agents.journal import Step
 
 
 class Run(msgspec.Struct):
-    """A run in a list. `state` is `running` while a process works on it; `parent` is the run that recruited it. Times in ns since the epoch."""
+    """A run in a list, with what its model's steps have taken until now.
+
+    `state` is `running` while a process works on it; `parent` is the run that recruited it. Times are nanoseconds
+    since the epoch. `records` are on the ledger, which knows the energy (`agents.energy` fills it in).
+    """
 
     run: str
     agent: str
@@ -23,6 +27,15 @@ class Run(msgspec.Struct):
     steps: int
     outcome: Outcome | None = None
     parent: str = ""
+    model: str = ""
+    model_steps: int = 0
+    tool_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_nusd: int = 0
+    records: list[str] = []
+    energy_mj: int = 0
+    energy_source: str = ""
 
 
 def run_view(path: Path) -> tuple[Run, list[Step]]:
@@ -36,9 +49,14 @@ def run_view(path: Path) -> tuple[Run, list[Step]]:
     state: str = outcome.state if outcome is not None else "interrupted"
     if journal.at_work(path):
         state, outcome = "running", None
+    said = [step.body for step in steps if step.kind == "model"]
     view = Run(
         path.stem, start["agent"]["name"], start["task"]["tenant"], state, start["task"]["text"][:200],
-        steps[0].at_ns, steps[-1].at_ns, len(steps), outcome, (start.get("parent") or {}).get("run", ""),
+        steps[0].at_ns, steps[-1].at_ns, len(steps), outcome,
+        (start.get("parent") or {}).get("run", ""), start["model"], len(said),
+        sum(step.kind in ("tool", "refused") for step in steps),
+        sum(each["usage"]["prompt_tokens"] for each in said), sum(each["usage"]["completion_tokens"] for each in said),
+        sum(each["cost_nusd"] for each in said), [record for each in said for record in each.get("records", ())],
     )  # fmt: skip
     return view, steps
 

@@ -20,7 +20,7 @@ def serve(settings: ConsoleSettings) -> None:
     os.environ["NICEGUI_STORAGE_PATH"] = str(home() / "console")  # read once, when NiceGUI is imported
     from nicegui import app, ui
 
-    from aigrid.console import chat, keys, knowledge, ledger, theme
+    from aigrid.console import agents, agents_run, chat, keys, knowledge, ledger, theme
     from aigrid.console import home as factory
     from aigrid.console.login import Login
 
@@ -61,12 +61,14 @@ def serve(settings: ConsoleSettings) -> None:
         "/": factory.build,
         "/chat": chat.build,
         "/knowledge": knowledge.build,
+        "/agents": agents.build,
         "/ledger": ledger.build,
         "/keys": keys.build,
     }
     for page in theme.PAGES:
         ui.page(page.path, title=f"{page.name} – aigrid", dark=None)(builders[page.path])
     ui.page("/knowledge/source/{source_id}", title="Source – aigrid", dark=None)(knowledge.build_source)
+    ui.page("/agents/run/{run}", title="Run – aigrid", dark=None)(agents_run.build)
     tls: dict[str, Any] = (
         {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key} if settings.tls_cert else {}
     )

@@ -4,7 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from aigrid.console.gateway import Gateway
+from aigrid.console.gateway import Gateway, GatewayRefused
 from aigrid.core.config import home
 
 TENANT = NAME = "console"
@@ -30,6 +30,18 @@ async def chat_key(gateway: Gateway, refused: str | None = None) -> str:
         secret: str = made["key"]
         _write_private(path, secret + "\n")
         return secret
+
+
+async def known_key(gateway: Gateway) -> str:
+    """Return a key that the gateway takes, making a new one where it does not know the one kept."""
+    key = await chat_key(gateway)
+    try:
+        await gateway.models(key)
+    except GatewayRefused as refusal:
+        if refusal.status != 401:
+            raise
+        key = await chat_key(gateway, refused=key)
+    return key
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -11,6 +11,8 @@ _decode = msgspec.json.decode
 _SLOW = aiohttp.ClientTimeout(total=120, connect=3)
 """For the first look into knowledge, which loads the index, and the first search, which loads a model."""
 
+_FIRST = {"request_id": "x-request-id", "run": "x-aigrid-run"}
+
 
 class GatewayAway(Exception):
     """The gateway does not answer; it may come back."""
@@ -117,17 +119,23 @@ class Gateway:
         """Stream an answer from documents, like `chat`; what only knowledge has is in each chunk's `knowledge`."""
         return self._stream("/v1/knowledge/ask", key, body)
 
-    async def _stream(self, path: str, key: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    def agent(self, key: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Stream a run of an agent, like `chat`; the first chunk has its id in `run`. A tool may be silent for long."""
+        return self._stream("/v1/chat/completions", key, body, silence_s=None)
+
+    async def _stream(
+        self, path: str, key: str, body: dict[str, Any], silence_s: float | None = 300
+    ) -> AsyncGenerator[dict[str, Any], None]:
         try:
             async with self._http.post(
                 self.base + path,
                 json={**body, "stream": True},
                 headers=self._headers(key),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence_s),
             ) as answer:
                 if answer.status >= 400:
                     raise _refusal(answer.status, await answer.read())
-                yield {"request_id": answer.headers.get("x-request-id", "")}
+                yield {name: answer.headers.get(header, "") for name, header in _FIRST.items()}
                 async for line in answer.content:
                     data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
                     if data == b"[DONE]":

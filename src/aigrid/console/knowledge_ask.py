@@ -7,7 +7,7 @@ from markupsafe import Markup
 from nicegui import ui
 
 from aigrid.console import figures, theme
-from aigrid.console.chat_key import chat_key
+from aigrid.console.chat_key import known_key
 from aigrid.console.gateway import Gateway, GatewayAway, GatewayRefused
 from aigrid.console.knowledge_views import answer_text, citations_view, hits_view
 
@@ -83,23 +83,12 @@ class AskBox:
         )
         self._status.set_visibility(bool(text))
 
-    async def _key(self) -> str:
-        """Return a key that the gateway takes, making a new one where it does not know the one kept."""
-        key = await chat_key(self._gateway)
-        try:
-            await self._gateway.models(key)
-        except GatewayRefused as refusal:
-            if refusal.status != 401:
-                raise
-            key = await chat_key(self._gateway, refused=key)
-        return key
-
     async def _find(self, question: str) -> None:
-        self._cited.content = hits_view(await self._gateway.search(await self._key(), question, HITS))
+        self._cited.content = hits_view(await self._gateway.search(await known_key(self._gateway), question, HITS))
 
     async def _stream(self, question: str) -> None:
         said = Said()
-        stream = self._gateway.ask(await self._key(), {"question": question})
+        stream = self._gateway.ask(await known_key(self._gateway), {"question": question})
         try:
             async for chunk in stream:
                 said.take(chunk)

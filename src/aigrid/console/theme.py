@@ -50,6 +50,14 @@ PAGES = (
         "Knowledge",
         _icon('<path d="M12 6c-2-1.500-5-2-9-2v14c4 0 7 .5 9 2 2-1.500 5-2 9-2V4c-4 0-7 .5-9 2zM12 6v14"/>'),
     ),
+    Page(
+        "/agents",
+        "Agents",
+        _icon(
+            '<rect x="5" y="8" width="14" height="11" rx="3"/>'
+            '<path d="M12 8V4.500M9.500 13v1.200M14.500 13v1.200M2.500 12v3M21.500 12v3"/>'
+        ),
+    ),
     Page("/ledger", "Ledger", _icon('<path d="M6 3h12v18l-3-2-3 2-3-2-3 2zM9.500 8h5M9.500 12h5"/>')),
     Page("/keys", "Keys", _icon('<circle cx="8" cy="15" r="4.500"/><path d="M11.500 11.500 20 3M16 7l3 3"/>')),
 )

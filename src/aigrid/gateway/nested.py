@@ -59,6 +59,10 @@ class Within:
         """Return what has been spent until now."""
         return self.spent.cost_nusd
 
+    def records(self) -> list[str]:
+        """Return the ids of the ledger's records until now, oldest first."""
+        return self.spent.records
+
     @property
     def key(self) -> Key:
         """Who asks, and pays."""
