@@ -68,7 +68,7 @@ async def test_a_part_goes_to_the_agent_with_the_best_record_in_a_run_of_its_own
     cast = {"boss": (DELEGATE, "all is done"), "anna": ("never",), "bert": ("it is 7",)}
     async with team(cast, boss=BOSS, anna="about: the very best at bills", bert="") as door:
         scores.add([b'{"agent":"bert","task":"add up a bill","score":1}'] * 3)
-        _, headers, body = await door.chat("the bill please", model="agent:boss")
+        _, headers, body = await door.chat("the bill please", model="agent:boss", user="u1")
         assert body["choices"][0]["message"]["content"] == "all is done"
         run = headers["x-aigrid-run"]
         assert '"answer":"it is 7"' in steps(run, "tool")[0]
@@ -76,6 +76,7 @@ async def test_a_part_goes_to_the_agent_with_the_best_record_in_a_run_of_its_own
         assert [each["agent"] for each in chosen["ranking"]] == ["bert", "anna"]  # and never itself
         bert = runs()["bert"]
         assert (bert.parent, bert.tenant, bert.task, bert.state) == (run, "acme", "add up the bill", "done")
+        assert steps(bert.run, "start")[0]["task"]["user"] == "u1"
         records = await door.records()
         whole = next(record for record in records if record.model == "agent:boss")
         part = next(record for record in records if record.model == "agent:bert")
@@ -242,3 +243,12 @@ async def test_a_team_killed_anywhere_goes_on_with_the_same_recruit_and_repeats_
         assert len(journal_lines()) == 1
         assert len(list(journal.paths())) == 2
         assert steps(run, "joined")[0]["state"] == "done"
+
+
+async def test_a_client_cannot_make_its_run_another_ones_part():
+    async with team({"boss": ("ok",)}, boss="team: {}") as door:
+        told = {"parent": "run_x", "depth": "9", "tokens": "1000000000", "root": "run_y"}
+        _, headers, _ = await door.chat("go", model="agent:boss", metadata=told)
+        [start] = steps(headers["x-aigrid-run"], "start")
+        assert start["parent"] is None
+        assert start["agent"]["budget"].get("tokens", 50_000) == 50_000

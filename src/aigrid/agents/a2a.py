@@ -6,6 +6,7 @@ so that its tokens are on the ledger and all its limits hold; a task is a run. T
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -19,9 +20,9 @@ from aigrid.core.clock import iso
 from aigrid.core.errors import AigridError, NotFound
 from aigrid.gateway.app import Gateway
 from aigrid.gateway.auth import authenticate
-from aigrid.gateway.generate import Answer
 from aigrid.gateway.http import JSON, Handler, Request, Response
-from aigrid.gateway.wire import chat
+from aigrid.gateway.inside import complete
+from aigrid.gateway.spent import Spent
 from aigrid.ledger.base import Key
 
 VERSION = "1.0"
@@ -162,23 +163,11 @@ class A2a:
 
     async def _chat(self, request: Request, body: dict[str, Any]) -> str:
         """Ask as the caller's own chat request; return the run. Leaving the connection stops it."""
-        unread = [msgspec.json.encode(body)]
-        heads: dict[bytes, bytes] = {}
-
-        async def receive() -> dict[str, Any]:
-            if unread:
-                return {"type": "http.request", "body": unread.pop(), "more_body": False}
-            await request.gone()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                heads.update(dict(message["headers"]))
-
-        kept = [(name, value) for name, value in request.headers.items() if name in (b"authorization", b"x-api-key")]
-        scope = {**request.scope, "method": "POST", "path": chat.WIRE.path, "headers": kept}
-        await Answer(self._gateway, chat.WIRE, Request(scope, receive), send).run()
-        return heads.get(b"x-aigrid-run", b"").decode()
+        heads: dict[str, str] = {}
+        async with aclosing(complete(self._gateway, request, body, Spent(), heads)) as pieces:
+            async for _ in pieces:
+                pass
+        return heads.get("x-aigrid-run", "")
 
 
 def _text(parts: Any) -> str:

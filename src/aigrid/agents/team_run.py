@@ -215,6 +215,7 @@ class Recruiter:
             messages=[{"role": "user", "content": task}], run=sub.run,
             parent=Parent(start.run, call, root, self._lineage()), depth=start.agent.team.depth, tokens=left,
             seconds=start.agent.budget.seconds,
+            body={"user": start.task.user} if start.task.user else {},
         )  # fmt: skip
 
 
