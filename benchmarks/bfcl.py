@@ -164,7 +164,7 @@ def server(upstream: str | None, model: str) -> Iterator[tuple[str, str]]:
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--limit", type=int, default=40, help="questions of each set, drawn with a fixed seed (40)")
+    parser.add_argument("--limit", type=int, default=30, help="questions of each set, drawn with a fixed seed (30)")
     parser.add_argument("--all", action="store_true", help="all 400 and 200 questions")
     parser.add_argument("--upstream", metavar="URL", help="ask this server; its key is in OPENAI_API_KEY")
     parser.add_argument("--model", default=MODEL, help=f"the model to ask ({MODEL})")

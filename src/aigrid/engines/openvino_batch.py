@@ -2,9 +2,11 @@
 
 A request with several choices runs as that many sequences: the pipeline's own way of drawing several cannot stream
 and shares one grammar state among them. The first choice goes ahead by one token, so that the others find the
-prompt in the prefix cache. Each choice has its own seed, counted up from the request's.
+prompt in the prefix cache. Each choice has its own seed, counted up from the request's. A constrained call that is
+about to run out of tokens goes on as a new sequence, whose grammar is the call's shortest end.
 """
 
+import contextlib
 import secrets
 from collections import OrderedDict, deque
 from pathlib import Path
@@ -19,6 +21,7 @@ from aigrid.engines.base import Chunk, Delta, GenerateRequest, TokenLogprob, Usa
 from aigrid.engines.openvino_grammar import GrammarCheck, constraint, uses_tools
 from aigrid.engines.openvino_load import Loaded, logits_width
 from aigrid.engines.openvino_prompt import render
+from aigrid.engines.openvino_rest import ending
 from aigrid.engines.openvino_text import THINK_BEGIN, Scanner, Vocabulary
 
 _TEMPERATURE, _TOP_P = 0.2, 0.9
@@ -49,11 +52,13 @@ class Job:
 class Choice:
     """One sequence of a job and what is known of its text."""
 
-    __slots__ = ("handle", "index", "job", "logprobs", "scanner", "stream")
+    __slots__ = ("calls", "handle", "index", "job", "logprobs", "scanner", "stream", "tokens")
 
     def __init__(self, job: Job, index: int, handle: Any, stream: Any, scanner: Scanner) -> None:
         self.job, self.index, self.handle, self.stream, self.scanner = job, index, handle, stream, scanner
         self.logprobs = job.request.sampling.logprobs
+        self.calls = job.grammar is not None and uses_tools(job.request)  # and their end has not begun
+        self.tokens: list[int] = []  # kept for constrained calls only
 
 
 class Batch:
@@ -150,14 +155,33 @@ class Batch:
 
     def _begin(self, job: Job, index: int) -> None:
         request = job.request
-        self._next += 1
-        tensor = ov.Tensor(np.array([job.ids], dtype=np.int64))
-        handle = self.pipeline.add_request(self._next, tensor, self._settings(job, index))
+        handle = self._add(job.ids, self._settings(job, index))
         chat = request.messages is not None
         scanner = Scanner(request.stop, tools=uses_tools(request), think=chat and self._thinks)
         choice = Choice(job, index, handle, self.vocabulary.stream(), scanner)
         job.choices.append(choice)
         self._running.append(choice)
+
+    def _add(self, ids: list[int], settings: Any) -> Any:
+        self._next += 1
+        return self.pipeline.add_request(self._next, ov.Tensor(np.array([ids], dtype=np.int64)), settings)
+
+    def _end_call(self, choice: Choice) -> None:
+        """Let a constrained call that hardly has tokens left go on with nothing but its shortest end."""
+        job = choice.job
+        settings = self._settings(job, choice.index)
+        left = settings.max_new_tokens - len(choice.tokens)
+        call = choice.scanner.call
+        grammar = ending(job.request, *call, left) if call else None
+        if grammar is None or self._grammars is None:
+            return
+        choice.calls = False
+        config = genai.StructuredOutputConfig(grammar=grammar)
+        with contextlib.suppress(BadRequest):  # what XGrammar refuses ends as it would have
+            self._grammars.check(f"end {grammar}", config, "tools")
+            settings.max_new_tokens = left
+            settings.structured_output_config = config
+            choice.handle = self._add(job.ids + choice.tokens, settings)
 
     def _settings(self, job: Job, index: int) -> Any:
         request, sampling = job.request, job.request.sampling
@@ -272,6 +296,9 @@ class Batch:
             delta.finish_reason = "length" if length else "tool_calls" if scanner.called else "stop"
             job.pending -= 1
             choice.handle = None  # dropping it frees its place in the batch
+        elif choice.calls:
+            choice.tokens += tokens
+            self._end_call(choice)
         return delta
 
     def _logprob(self, job: Job, token: int, value: float) -> TokenLogprob:

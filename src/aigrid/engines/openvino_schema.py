@@ -4,18 +4,19 @@ A schema sets no end to a list or to the digits of a number, and a small model t
 until its tokens are used up: the call is then cut off, and no JSON. So what has no limit in the schema gets one here,
 from the tokens that the request allows, shared out among its parts. White space is written in one way, properties
 come in the order of the schema. Strings stay without a limit: counting their characters makes XGrammar many times
-slower. What the grammar cannot say (`$ref`, patterns, ranges, lengths) gives None: XGrammar's own reading serves then.
+slower; one that does not end is ended by `openvino_rest`. What the grammar cannot say (`$ref`, patterns, ranges,
+lengths) gives None: XGrammar's own reading serves then.
 """
 
 import json
 from collections.abc import Callable
 from typing import Any
 
-_SAID = {"title", "description", "default", "examples", "deprecated", "$schema", "$comment"}
+SAID = {"title", "description", "default", "examples", "deprecated", "$schema", "$comment"}
 _KNOWN: dict[str, set[str]] = {
     "object": {"properties", "required", "additionalProperties"},
     "array": {"items", "minItems", "maxItems"},
-    "string": set(),
+    "string": {"format", "minLength", "maxLength"},
     "integer": set(),
     "number": set(),
     "boolean": set(),
@@ -27,16 +28,21 @@ _COST = {"string": 16, "integer": 4, "number": 8, "boolean": 2, "null": 2}
 _MOST_ITEMS, _FEWEST_ITEMS = 512, 4
 _DEPTH = 4
 _CHARACTER = r'([^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F]))'
-_RULES = rf"""
-string ::= "\"" {_CHARACTER}* "\""
-integer ::= "-"? ("0" | [1-9] [0-9]{{0,17}})
-number ::= integer ("." [0-9]{{1,17}})? ([eE] [+-]? [0-9]{{1,2}})?
+_SHORT_STRING = r'string ::= "\"" [^"\\\x00-\x1f]{0,24} "\""'
+_STRING = rf'string ::= "\"" {_CHARACTER}* "\""'
+_RULES = r"""
+integer ::= "-"? ("0" | [1-9] [0-9]{0,17})
+number ::= integer ("." [0-9]{1,17})? ([eE] [+-]? [0-9]{1,2})?
 boolean ::= "true" | "false"
 null ::= "null"
+date ::= [0-9] [0-9] [0-9] [0-9] "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | "1" [0-9] | "2" [0-9] | "3" [0-1])
+time ::= ([0-1] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] "Z"
 """
+_FORMATS = {"date": r'"\"" date "\""', "time": r'"\"" time "\""', "date-time": r'"\"" date "T" time "\""'}
+_SHORT = 24
 
 
-class _Unsaid(Exception):
+class Unsaid(Exception):
     """The schema says what this grammar cannot."""
 
 
@@ -45,50 +51,71 @@ def bounded(schema: dict[str, Any], tokens: int) -> str | None:
 
     A limit that the schema itself states stays as it is.
     """
-    writer = _Writer()
+    writer = Writer()
     try:
-        root = writer.value(schema, max(tokens, 64))
-    except _Unsaid:
+        return writer.grammar(writer.value(schema, max(tokens, 64)))
+    except Unsaid:
         return None
-    return "\n".join([f"root ::= {root}", *writer.rules]) + _RULES
 
 
-class _Writer:
-    """Collects rules; each method returns the name or the text of what it wrote."""
+class Writer:
+    """Collects rules; each method returns the name or the text of what it wrote.
 
-    def __init__(self) -> None:
+    A short one writes only what must be there: required properties, the fewest items, strings of a few words.
+    """
+
+    def __init__(self, short: bool = False) -> None:
         self.rules: list[str] = []
+        self._short = short
+
+    def grammar(self, root: str) -> str:
+        """Return the whole grammar, with this root."""
+        return "\n".join([f"root ::= {root}", *self.rules, _SHORT_STRING if self._short else _STRING]) + _RULES
 
     def value(self, schema: Any, tokens: int) -> str:
+        """Write the value of a schema for about `tokens` tokens; raises `Unsaid`."""
         if schema is True or schema == {}:
             return self._anything(tokens, _DEPTH)
         if not isinstance(schema, dict):
-            raise _Unsaid
+            raise Unsaid
         if "const" in schema or "enum" in schema:
-            return self._one_of([_literal(one) for one in schema.get("enum", [schema.get("const")])])
+            return self.one_of([literal(one) for one in schema.get("enum", [schema.get("const")])])
         for choice in ("anyOf", "oneOf"):
-            if choice in schema and not set(schema) - _SAID - {choice}:
-                return self._one_of([self.value(one, tokens) for one in schema[choice]])
+            if choice in schema and not set(schema) - SAID - {choice}:
+                return self.one_of([self.value(one, tokens) for one in schema[choice]])
         kinds = schema.get("type")
         if isinstance(kinds, list):
             rest = {key: value for key, value in schema.items() if key != "type"}
             common = [{**_only(rest, kind), "type": kind} for kind in kinds]
-            if set(rest) - _SAID - set().union(*(_KNOWN.get(kind, set()) for kind in kinds)):
-                raise _Unsaid
-            return self._one_of([self.value(one, tokens) for one in common])
-        if kinds not in _KNOWN or set(schema) - _SAID - {"type"} - _KNOWN[kinds]:
-            raise _Unsaid
+            if set(rest) - SAID - set().union(*(_KNOWN.get(kind, set()) for kind in kinds)):
+                raise Unsaid
+            return self.one_of([self.value(one, tokens) for one in common])
+        if kinds not in _KNOWN or set(schema) - SAID - {"type"} - _KNOWN[kinds]:
+            raise Unsaid
         written: dict[str, Callable[[dict[str, Any], int], str]] = {
             "object": self._object,
             "array": self._array,
+            "string": self._string,
         }
         return written[kinds](schema, tokens) if kinds in written else str(kinds)
+
+    def _string(self, schema: dict[str, Any], tokens: int) -> str:
+        fewest, most = schema.get("minLength", 0), schema.get("maxLength", _SHORT)
+        if "format" in schema:
+            if schema["format"] not in _FORMATS or len(set(schema) - SAID) > 2:
+                raise Unsaid
+            return _FORMATS[schema["format"]]
+        if {"minLength", "maxLength"} & set(schema):
+            if not self._short:
+                raise Unsaid
+            return rf'"\"" [^"\\\x00-\x1f]{{{fewest},{max(fewest, min(most, _SHORT))}}} "\""'
+        return "string"
 
     def _array(self, schema: dict[str, Any], tokens: int) -> str:
         items = schema.get("items", True)
         fewest = schema.get("minItems", 0)
         room = min(_MOST_ITEMS, max(_FEWEST_ITEMS, tokens // _cost(items)))
-        most = schema.get("maxItems", max(fewest, room))
+        most = fewest if self._short else schema.get("maxItems", max(fewest, room))
         if most == 0:
             return r'"[]"'
         item = self.value(items, max(tokens // max(most, 1), 1))
@@ -100,16 +127,18 @@ class _Writer:
         more = schema.get("additionalProperties")
         required = set(schema.get("required") or [])
         if not isinstance(properties, dict) or required - set(properties):
-            raise _Unsaid
+            raise Unsaid
         if not properties:
-            return '"{}"' if more is False else self._members(more, tokens, _DEPTH)
+            return '"{}"' if more is False or self._short else self._members(more, tokens, _DEPTH)
         if more not in (None, False):
-            raise _Unsaid
+            raise Unsaid
+        if self._short:
+            properties = {name: inner for name, inner in properties.items() if name in required}
         share = self._shares(properties, tokens)
         # From the last property to the first: what may follow where something stands before it, and where nothing does.
         after, first = '"}"', '"}"'
         for name, inner in reversed(properties.items()):
-            member = f"{_literal(name)} {_quoted(': ')} {self.value(inner, share[name])}"
+            member = f"{literal(name)} {quoted(': ')} {self.value(inner, share[name])}"
             follows, begins = f'", " {member} {after}', f"{member} {after}"
             if name not in required:
                 follows, begins = f"{follows} | {after}", f"{begins} | {first}"
@@ -130,21 +159,22 @@ class _Writer:
         key = "string"
         free = schema in (None, True)
         inner = self._anything(share, depth - 1) if free else self.value(schema, share)
-        member = f"{key} {_quoted(': ')} {inner}"
+        member = f"{key} {quoted(': ')} {inner}"
         return self._rule(rf'"{{}}" | "{{" {member} (", " {member}){{0,{most - 1}}} "}}"')
 
     def _anything(self, tokens: int, depth: int) -> str:
         plain = ["string", "number", "boolean", "null"]
-        if depth <= 0:
-            return self._one_of(plain)
+        if depth <= 0 or self._short:
+            return self.one_of(plain)
         most = min(_MOST_ITEMS, max(_FEWEST_ITEMS, tokens // _COST["string"]))
         item = self._anything(tokens // most, depth - 1)
         listed = self._rule(rf'"[]" | "[" {item} (", " {item}){{0,{most - 1}}} "]"')
-        return self._one_of([*plain, listed, self._members(None, tokens, depth)])
+        return self.one_of([*plain, listed, self._members(None, tokens, depth)])
 
-    def _one_of(self, choices: list[str]) -> str:
+    def one_of(self, choices: list[str]) -> str:
+        """Write a choice; raises `Unsaid` where there is nothing to choose."""
         if not choices:
-            raise _Unsaid
+            raise Unsaid
         return self._rule(" | ".join(choices)) if len(choices) > 1 else choices[0]
 
     def _rule(self, body: str) -> str:
@@ -174,10 +204,11 @@ def _cost(schema: Any) -> int:
     return _COST.get(kind, _COST["string"])
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
     """Return a JSON value as a terminal of the grammar."""
-    return _quoted(json.dumps(value, ensure_ascii=False))
+    return quoted(json.dumps(value, ensure_ascii=False))
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a text as a terminal of the grammar."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

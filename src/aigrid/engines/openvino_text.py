@@ -148,6 +148,11 @@ class Scanner:
         """Whether the text now coming is reasoning."""
         return self._mode == "think"
 
+    @property
+    def call(self) -> tuple[str, str] | None:
+        """Return name and arguments, as far as they have come, of the call now coming."""
+        return (self._call.name, self._call.text) if self._call and self._call.begun and not self._held else None
+
     def push(self, text: str, *, last: bool = False) -> Piece:
         """Take the next text; `last` gives back what was held."""
         piece = Piece(calls=[])
@@ -210,6 +215,7 @@ class _Call:
         self._index = index
         self._buffer = ""
         self.begun = False
+        self.name = self.text = ""
 
     @property
     def strange(self) -> str:
@@ -218,14 +224,16 @@ class _Call:
 
     def push(self, text: str, *, ended: bool) -> list[ToolCall]:
         self._buffer += text
+        self.text += text
         calls = []
         if not self.begun:
             head = _CALL_HEAD.match(self._buffer)
             if head is None:
                 return []
             self.begun = True
-            self._buffer = self._buffer[head.end() :]
-            calls.append(ToolCall(index=self._index, id=new_id("call_"), name=json.loads(head[1])))
+            self.name = json.loads(head[1])
+            self._buffer = self.text = self._buffer[head.end() :]
+            calls.append(ToolCall(index=self._index, id=new_id("call_"), name=self.name))
         if ended:
             arguments, self._buffer = self._buffer.rstrip().removesuffix("}").rstrip(), ""
         else:
