@@ -245,6 +245,24 @@ async def test_arguments_are_whole_even_where_the_model_raves(engine, seed):
     jsonschema_rs.validate(WILD, json.loads("".join(call.arguments for call in got.calls[0])))
 
 
+@pytest.mark.parametrize("max_tokens", [90, 150])
+async def test_a_call_whose_string_would_go_on_and_on_is_whole(engine, max_tokens):
+    """The story is longer than the tokens; what is required behind it still comes."""
+    parameters = {
+        "type": "object",
+        "properties": {"story": {"type": "string"}, "count": {"type": "integer"}},
+        "required": ["story", "count"],
+    }
+    tools = [{"type": "function", "function": {"name": "print_story", "parameters": parameters}}]
+    told = chat(
+        "Print the story: " + "la la " * 80, max_tokens=max_tokens, tools=tools, tool_choice="required", stop=[]
+    )
+    got = await answer(engine, told)
+    assert got.finish == {0: "tool_calls"}
+    assert got.usage.completion_tokens <= max_tokens
+    jsonschema_rs.validate(parameters, json.loads("".join(call.arguments for call in got.calls[0])))
+
+
 async def test_tools_that_are_not_strict_constrain_nothing_unless_a_call_is_demanded(engine):
     loose = {"type": "function", "function": {**WEATHER["function"], "strict": False}}
     free = await answer(engine, chat("Say hello.", tools=[loose], max_tokens=30))

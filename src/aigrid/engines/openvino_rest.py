@@ -18,6 +18,7 @@ _TOKENS = {"string": 24, "integer": 18, "number": 24, "boolean": 3, "null": 2}
 """Tokens that a short value may take."""
 _CLOSING = 12
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*(?P<end>")?', re.DOTALL)
+_HALF_ESCAPE = re.compile(r"(?<!\\)(\\\\)*\\u[0-9a-fA-F]{0,3}$")
 _BLANK = re.compile(r"[\s,:]*")
 _read = json.JSONDecoder(strict=False).raw_decode
 
@@ -44,12 +45,10 @@ def _schema(request: GenerateRequest, name: str) -> Any:
 
 def may_end(text: str) -> bool:
     """Whether a beginning of JSON ends with a value, or within a string, though not within an escape."""
-    if text[-1:] in set('0123456789]"'):
-        return True
     found = list(_STRING.finditer(text))
-    if not found or found[-1]["end"] or found[-1].end() != len(text):
-        return False
-    return re.search(r"(?<!\\)(\\\\)*\\u[0-9a-fA-F]{0,3}$", text) is None
+    if not found or found[-1]["end"]:
+        return text[-1:] in set('0123456789]"')
+    return found[-1].end() == len(text) and not _HALF_ESCAPE.search(text)
 
 
 def rest(schema: Any, text: str) -> tuple[str, int] | None:
@@ -76,7 +75,7 @@ class _End:
     def value(self, schema: Any, text: str) -> str:
         """Return what must follow the beginning of a value."""
         schema = {} if schema is True else schema
-        if not isinstance(schema, dict):
+        if not text or not isinstance(schema, dict):  # no text: the name before it has just ended
             raise Unsaid
         if choices := _choices(schema):
             for one in choices:
