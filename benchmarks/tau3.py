@@ -251,7 +251,8 @@ def main() -> None:
         {"what": "… checks that arose", "ours": rules["checks"]},
     ]  # fmt: skip
     head = {"model": options.model, "tasks": len(rows), "seconds": round(time.monotonic() - began, 1)}
-    holds = {"every conversation came to its end": len(rows) == len(drawn) > 0}
+    broken = set(figures["conversations_ended_by"]) - {"script", "turns", "transferred"}
+    holds = {"no conversation broke off on an error": not broken}
     report({"figures": {**head, **figures}, "table": table, "holds": holds}, options.json)
 
 
