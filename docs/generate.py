@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from typer.main import get_command
 
 import aigrid
+from aigrid.agents.described import DESCRIBED
 from aigrid.cli.app import app
 from aigrid.core import errors
 from aigrid.core.config import SECTIONS, TABLES, describe
@@ -128,8 +129,8 @@ def fields() -> Iterator[str]:
     """Yield what each request body may hold."""
     described = document()
     for path, methods in described["paths"].items():
-        body = methods.get("post", {}).get("requestBody")
-        if body:
+        for method in (each for each in methods.values() if "requestBody" in each):
+            body = method["requestBody"]
             shape = described["components"]["schemas"][
                 body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
             ]
@@ -141,7 +142,7 @@ def fields() -> Iterator[str]:
 
 def document() -> dict[str, Any]:
     """Return the published OpenAPI document."""
-    found: dict[str, Any] = json.loads(openapi.document())
+    found: dict[str, Any] = json.loads(openapi.document(tuple(DESCRIBED)))
     return found
 
 
@@ -149,7 +150,7 @@ def administration() -> Iterator[str]:
     """Yield the endpoints under `/admin/`, from the docstrings of their handlers."""
     yield row("endpoint", "what it does")
     yield "|---|---|"
-    for file in sorted((SOURCE / "gateway").glob("admin*.py")):
+    for file in [*sorted((SOURCE / "gateway").glob("admin*.py")), *sorted((SOURCE / "agents").glob("api*.py"))]:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.AsyncFunctionDef):
                 text = ast.get_docstring(node) or ""

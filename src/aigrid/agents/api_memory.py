@@ -112,7 +112,7 @@ class MemoryApi:
         return Response.of({"memories": found[:limit], "count": len(found)})
 
     async def erase(self, request: Request) -> Response:
-        """DELETE /admin/agents/memory/{id}: erase one, whoever's it is."""
+        """DELETE /admin/agents/memory/{id}: erase one, of any tenant."""
         actor = await authorise_admin(request, self._gateway)
         done = await asyncio.to_thread(_erase, _last(request), None)
         await self._gateway.ledger.audit(actor, "agents.forget", _last(request), request.address)
