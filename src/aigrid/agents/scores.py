@@ -6,6 +6,7 @@ Runs speak for themselves in their journals, people in `feedback.jsonl`. Evaluat
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -111,7 +112,7 @@ def _ended(file: Path) -> tuple[str, Seen] | None:
         kept = _known.get(file)
         if kept is None or kept[0] != changed:
             kept = _known[file] = (changed, _observed(journal.read(file)))
-    except (OSError, AigridError):
+    except (OSError, AigridError, sqlite3.Error):  # taken away, or being made at this moment
         return None
     return kept[1]
 

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import sqlite3
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -187,5 +188,5 @@ class Exporter:
             request = urllib.request.Request(f"{self._url}/v1/traces", body, headers, method="POST")
             with urllib.request.urlopen(request, timeout=10):
                 pass
-        except (OSError, ValueError, AigridError) as error:
+        except (OSError, ValueError, AigridError, sqlite3.Error) as error:
             log.warning("the trace of %s was not taken by %s: %s", run, self._url, error)
