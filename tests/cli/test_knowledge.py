@@ -10,6 +10,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
+
 from benchmarks import servers
 
 AIGRID = [sys.executable, "-m", "aigrid.cli"]

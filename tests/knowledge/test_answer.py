@@ -162,12 +162,23 @@ def test_instructions_for_people_are_evidence_like_any_other(honest: str):
 def test_support_needs_numbers_names_words_and_negation():
     quote = "Marie Curie won two Nobel Prizes, in 1903 and 1911."
     assert bears_out(quote, "Marie Curie won two Nobel Prizes.", "Who won Nobel Prizes?")
-    assert bears_out(quote, "In 1911.", "When did Marie Curie win her second Nobel Prize?")
+    assert not bears_out(quote, "In 1903.", "When did Marie Curie win her second Nobel Prize?")
+    assert bears_out(quote, "In 1903 and 1911.", "When did Marie Curie win Nobel Prizes?")
     assert not bears_out(quote, "In 1912.", "When did Marie Curie win her second Nobel Prize?")
     assert not bears_out(quote, "Pierre Curie won in 1903.", "Who won in 1903?")
     assert not bears_out(quote, "Marie Curie did not win in 1903.", "Who won in 1903?")
     assert bears_out("東京の人口は1400万人です。", "人口は1400万人です。", "東京の人口は？")
     assert not bears_out("東京の人口は1400万人です。", "人口は900万人です。", "東京の人口は？")
+
+
+def test_support_refuses_questions_and_picked_figures():
+    quote = "The deposit is 50 euros for a bicycle and 100 euros for a cargo bicycle."
+    asked = "What is the deposit for a bicycle?"
+    assert not bears_out(quote, "The deposit for a bicycle is 100 euros.", asked)
+    assert not bears_out(quote, "What is the deposit for a bicycle and a cargo bicycle?", asked)
+    assert bears_out(quote, "The deposit is 50 euros for a bicycle", asked)
+    assert bears_out(quote, "The deposit is 50 euros, for a cargo bicycle 100 euros.", asked)
+    assert bears_out("It opens at 9.", "It opens at 9 on Mondays.", "When does it open on Mondays?")
 
 
 @settings(deadline=None)

@@ -100,8 +100,11 @@ def _closest(speech: Speech, sentence: str, groups: Sequence[tuple[int, ...]]) -
 def bears_out(quote: str, sentence: str, question: str) -> bool:
     """Whether a quote holds what a sentence says: its numbers and names, nearly all its words, and its negation.
 
-    Words of the question may be repeated freely, but something besides them must come from the quote.
+    Words of the question may be repeated freely, but something besides them must come from the quote. A question says
+    nothing. Of several figures in a quote a sentence may not pick: which of them belongs to what, words do not tell.
     """
+    if sentence.rstrip().endswith(("?", "？")) or _picks(sentence, quote):
+        return False
     there, asked = frozenset(terms(quote)), frozenset(terms(question))
     if not _all_in(_NUMBER, sentence, quote, question) or not _names_in(sentence, there | asked):
         return False
@@ -115,6 +118,13 @@ def bears_out(quote: str, sentence: str, question: str) -> bool:
 def _all_in(pattern: re.Pattern[str], sentence: str, quote: str, question: str) -> bool:
     known = set(pattern.findall(normalise(quote))) | set(pattern.findall(normalise(question)))
     return known.issuperset(pattern.findall(normalise(sentence)))
+
+
+def _picks(sentence: str, quote: str) -> bool:
+    """Whether a sentence names some figures of a quote and not all, in words of its own."""
+    quote, sentence = normalise(quote), normalise(sentence)
+    said, there = set(_NUMBER.findall(sentence)), set(_NUMBER.findall(quote))
+    return bool(said & there) and not there <= said and " ".join(sentence.split()) not in " ".join(quote.split())
 
 
 def _names_in(sentence: str, known: frozenset[str]) -> bool:
