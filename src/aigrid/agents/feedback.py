@@ -29,7 +29,7 @@ class Feedback(msgspec.Struct, forbid_unknown_fields=True):
     run: Annotated[str, Meta(min_length=1, max_length=64)]
     step: Annotated[int, Meta(ge=0)] | None = None
     rating: Literal[-1, 0, 1] | None = None
-    correction: Annotated[str, Meta(max_length=100_000)] | None = None
+    correction: Annotated[str, Meta(max_length=16_000)] | None = None
     comment: Annotated[str, Meta(max_length=10_000)] | None = None
 
 
