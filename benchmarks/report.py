@@ -12,7 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-_MARK = re.compile(r"(<!-- bench:(?P<name>[a-z_]+) -->\n).*?(<!-- /bench:(?P=name) -->)", re.DOTALL)
+_MARK = re.compile(r"(<!-- bench:(?P<name>[a-z0-9_]+) -->\n).*?(<!-- /bench:(?P=name) -->)", re.DOTALL)
 
 
 def results() -> dict[str, dict[str, Any]]:
