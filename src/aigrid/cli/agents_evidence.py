@@ -52,11 +52,15 @@ def scores(
     emit({"task": task, "ranking": ranking}, as_json, show)
 
 
-def trace(run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, from `aigrid agents runs`.")]) -> None:
+def trace(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, from `aigrid agents runs`.")],
+    as_json: Json = False,
+) -> None:
     """Print a run and those it recruited as an OpenTelemetry trace, in OTLP/JSON."""
     import msgspec
 
     from aigrid.agents import traces
     from aigrid.agents.journal import run_path
 
-    print(msgspec.json.encode(traces.trace(run_path(run))).decode())
+    text = msgspec.json.encode(traces.trace(run_path(run)))
+    print((text if as_json else msgspec.json.format(text)).decode())

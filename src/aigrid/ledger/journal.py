@@ -10,6 +10,7 @@ process is killed at, the slot reads as before the change or after it.
 import contextlib
 import mmap
 import os
+import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ STATE, HOLD, HOLD_NEXT, AMOUNT, PROMPT, CACHED, COMPLETION, REASONING, FIRST_TOK
 )
 """Words of a slot. HOLD and SETTLEMENT are `length << 32 | crc`; the NEXTs are a slot number plus one, or zero."""
 
+_OPENING = struct.Struct("=10Q")
+"""All words of a slot after its state."""
 _PART_BODY = 16
 _RESERVE = 96
 """Bytes of each slot kept free for its settlement, so that a full disk cannot keep a hold from being settled."""
@@ -88,17 +91,16 @@ class Journal:
         if not free:
             self._grow()
         slot = free.pop()
-        words = self._segments[slot >> _SHIFT].words
-        at = (slot & _MASK) * _WORDS_PER_SLOT
+        data, words = self._segments[slot >> _SHIFT]
+        base = (slot & _MASK) * SLOT
         try:
-            words[at + HOLD_NEXT] = self._put(slot, BODY, SLOT - _RESERVE, hold)
+            link = self._put(slot, BODY, SLOT - _RESERVE, hold)
         except OSError:
             free.append(slot)
             raise
-        words[at + HOLD] = len(hold) << 32 | zlib.crc32(hold)
-        words[at + AMOUNT] = amount_nusd
-        words[at + PROMPT] = words[at + CACHED] = words[at + COMPLETION] = words[at + REASONING] = 0
-        words[at + FIRST_TOKEN] = words[at + SETTLEMENT] = words[at + SETTLEMENT_NEXT] = 0
+        meta = len(hold) << 32 | zlib.crc32(hold)
+        _OPENING.pack_into(data, base + 8, meta, link, amount_nusd, 0, 0, 0, 0, 0, 0, 0)
+        at = base >> 3
         words[at] = OPEN
         return slot, words, at
 
