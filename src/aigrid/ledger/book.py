@@ -14,11 +14,14 @@ from aigrid.ledger.base import Key, Limits, Order
 from aigrid.ledger.prices import Tariff, usd
 from aigrid.ledger.windows import Rate, Window
 
+_NONE = Limits()
+
 
 class Account:
     """One key or tenant. `payer` of a key is its tenant."""
 
     __slots__ = (
+        "bounded",
         "budgets",
         "day",
         "held",
@@ -49,6 +52,7 @@ class Account:
     def limit(self, limits: Limits) -> None:
         """Put new limits in force; what is held stays held."""
         self.limits = limits
+        self.bounded = limits != _NONE
         wanted = [
             ("total", limits.total_nusd, None),
             ("day", limits.day_nusd, self.day),
@@ -122,7 +126,8 @@ class Book:
         if not account.live:
             raise Unauthorized(f"{account.label} was revoked; use another key")
         completion = order.completion_bound
-        for one in (account, payer):
+        both = (account, payer) if payer.bounded else (account,)
+        for one in both:
             limits = one.limits
             if limits.concurrency is not None and one.running >= limits.concurrency:
                 _too_many(one, limits.concurrency)
@@ -134,7 +139,7 @@ class Book:
                 completion = cut(completion, limits.tokens_per_minute - order.prompt_bound, order.n)
         purse = order.purse_nusd
         amount = tariff.bound(order.prompt_bound, completion) if purse is None else purse
-        for one in (account, payer):
+        for one in both:
             room = one.room(now_ns) if one.budgets else None
             if room is None or amount <= room[0]:
                 continue
@@ -147,15 +152,17 @@ class Book:
             completion = cut(completion, fits, order.n)
             amount = tariff.bound(order.prompt_bound, completion)
         units = order.prompt_bound + completion
-        for one in (account, payer):
+        for one in both:
             limit = one.limits.tokens_per_minute
             if limit is not None:
                 wait = one.tokens.wait_ns(units, limit, mono)
                 if wait:
                     _too_many_tokens(one, units, limit, wait)
-        for one in (account, payer):
-            one.held += amount
-            one.running += 1
+        account.held += amount
+        account.running += 1
+        payer.held += amount
+        payer.running += 1
+        for one in both:
             if one.limits.requests_per_minute is not None:
                 one.requests.add(1)
             if one.limits.tokens_per_minute is not None:
@@ -170,8 +177,11 @@ class Book:
         for one in (account, payer):
             one.held -= released
             one.spent += spent
-            one.day.add(spent, now_ns)
-            one.month.add(spent, now_ns)
+            for window in (one.day, one.month):
+                if window.start <= now_ns < window.end:
+                    window.spent += spent
+                else:
+                    window.add(spent, now_ns)
 
     def leave(self, account: Account, reserved_tokens: int, used_tokens: int) -> None:
         """Give back a request's place and the tokens that it reserved but did not use."""
@@ -179,7 +189,7 @@ class Book:
         assert payer is not None
         for one in (account, payer):
             one.running -= 1
-            if one.limits.tokens_per_minute is not None:
+            if used_tokens != reserved_tokens and one.limits.tokens_per_minute is not None:
                 one.tokens.add(used_tokens - reserved_tokens)
 
     def use(self, account: Account, tokens: int) -> None:

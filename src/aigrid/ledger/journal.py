@@ -94,7 +94,11 @@ class Journal:
         data, words = self._segments[slot >> _SHIFT]
         base = (slot & _MASK) * SLOT
         try:
-            link = self._put(slot, BODY, SLOT - _RESERVE, hold)
+            if len(hold) <= SLOT - _RESERVE - BODY:
+                data[base + BODY : base + BODY + len(hold)] = hold
+                link = 0
+            else:
+                link = self._put(slot, BODY, SLOT - _RESERVE, hold)
         except OSError:
             free.append(slot)
             raise
