@@ -14,7 +14,7 @@ test: $(VENV)/.installed-test        ## run all tests; those that need the model
 	@$(VENV)/bin/aigrid models pull all-minilm-l6-v2 || true
 	$(PY) -m pytest -n 2 --dist loadgroup
 lint: $(VENV)/.installed-test        ## format, lint, types
-	$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy
+	$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check --no-cache . && $(VENV)/bin/mypy
 docs: $(VENV)/.installed             ## write the generated reference pages again
 	$(PY) docs/generate.py
 bench: $(VENV)/.installed-bench      ## run all benchmarks and rewrite their tables in README and docs

@@ -2,10 +2,10 @@
 
 import msgspec
 import pytest
-from tests.agents.test_team import DELEGATE, team
 
 from aigrid.agents import journal
 from aigrid.agents.desk import Desk
+from tests.agents.test_team import DELEGATE, team
 
 ASKS = "about: writes\ntools: {write: {kind: python, function: work.write, approve: true}}"
 V1 = "a2a-version: 1.0\r\n"

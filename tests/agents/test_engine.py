@@ -4,13 +4,13 @@ import contextlib
 
 import pytest
 from fakes import ScriptedMind
-from tests.gateway.conftest import open_door
 
 from aigrid.agents import journal, spec
 from aigrid.agents.attach import attach
 from aigrid.agents.desk import Desk
 from aigrid.engines.echo import EchoEngine
 from aigrid.ledger.base import Limits
+from tests.gateway.conftest import open_door
 
 ADD = "  add: {kind: python, function: work.add, safe_to_retry: true}\n"
 PAY = "  pay: {kind: python, function: work.pay, approve: true}\n"

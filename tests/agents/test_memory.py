@@ -5,7 +5,6 @@ import json
 import pytest
 from fakes import ScriptedMind
 from test_engine import served  # noqa: F401 - a fixture
-from tests.knowledge.fakes import PlainLibrary, WordsEmbedder
 
 from aigrid.agents import feedback, spec
 from aigrid.agents.feedback import Feedback
@@ -13,6 +12,7 @@ from aigrid.agents.journal import read, run_path
 from aigrid.agents.memory import Memories, as_facts, every, find
 from aigrid.cli.app import run as command
 from aigrid.core.errors import BadRequest, ConfigError, Conflict, NotFound
+from tests.knowledge.fakes import PlainLibrary, WordsEmbedder
 
 MEMORY = "memory: {recall: 3}"
 REMEMBER = "  note: {kind: remember}\n"

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 from fakes import ScriptedMind
-from tests.agents.conftest import TOOLS
-from tests.gateway.conftest import open_door
 
 from aigrid.agents import journal, loop, scores, spec, views
 from aigrid.agents.attach import attach
@@ -18,6 +16,8 @@ from aigrid.agents.desk import Desk
 from aigrid.agents.journal import run_path
 from aigrid.core.errors import ConfigError
 from aigrid.engines.echo import EchoEngine
+from tests.agents.conftest import TOOLS
+from tests.gateway.conftest import open_door
 
 BOSS = "team: {members: [anna, bert, boss]}\nbudget: {usd: 0.01}"
 WRITE = "tools: {write: {kind: python, function: work.write}}"

@@ -9,13 +9,13 @@ import sys
 import msgspec
 import pytest
 from aiohttp import web
-from tests.gateway.conftest import open_door
 
 from aigrid.agents import box, spec
 from aigrid.agents.tools import sandbox
 from aigrid.agents.tools.base import Call, Searched, Site, ToolError
 from aigrid.core.errors import ConfigError
 from aigrid.engines.echo import EchoEngine
+from tests.gateway.conftest import open_door
 
 CALL = Call("run_1", "call_0_0", "acme")
 

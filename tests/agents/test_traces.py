@@ -7,12 +7,12 @@ import threading
 
 import pytest
 from fakes import ScriptedMind
-from tests.agents.test_team import DELEGATE, hire, runs, team
 
 from aigrid.agents import traces
 from aigrid.agents.journal import run_path
 from aigrid.cli.app import run as command
 from aigrid.core.config import TracesConfig
+from tests.agents.test_team import DELEGATE, hire, runs, team
 
 
 def spans_of(request):

@@ -1,6 +1,7 @@
 """The judge of function calls: what is well-formed, and what is right by BFCL's rules."""
 
 import pytest
+
 from benchmarks.bfcl import Case, call_in, judged
 from benchmarks.bfcl_check import fault_of, schema_of, tool_of, wrong
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from tests.blueprints.conftest import BLUEPRINTS
 
 from aigrid.agents import spec
 from aigrid.agents.box import pack
 from aigrid.agents.tools.base import Site
 from aigrid.agents.tools.python import build
+from tests.blueprints.conftest import BLUEPRINTS
 
 AGENTS = sorted(BLUEPRINTS.glob("*/agent.yaml"))
 

@@ -19,9 +19,9 @@ from askdb.narrow import narrowed
 from askdb.plan import sql_of
 from askdb.show import bars, svg, table
 from askdb.tools import database_schema, run_query
-from tests.blueprints.conftest import BLUEPRINTS
 
 from aigrid.engines.openvino_schema import bounded
+from tests.blueprints.conftest import BLUEPRINTS
 
 HERE = BLUEPRINTS / "ask-your-database"
 RESULT = Result(["city", "sum"], [("Tokyo", 12345), ("Osaka & Kobe", 7.5)])

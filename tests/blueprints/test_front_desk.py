@@ -15,7 +15,6 @@ from frontdesk.desk import Conversation, FrontDesk, worded
 from frontdesk.evaluate import MONDAY, evaluate, fault
 from frontdesk.handbook import Handbook
 from frontdesk.model import Model, NoServer
-from tests.blueprints.conftest import BLUEPRINTS
 
 from aigrid.agents import spec
 from aigrid.agents.box import pack
@@ -24,6 +23,7 @@ from aigrid.agents.tools.base import Site
 from aigrid.core.errors import Conflict
 from aigrid.knowledge.answer import Answer
 from aigrid.knowledge.cite import Citation, check
+from tests.blueprints.conftest import BLUEPRINTS
 
 HERE = BLUEPRINTS / "front-desk"
 DATA = HERE / "data"

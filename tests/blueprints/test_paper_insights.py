@@ -14,9 +14,9 @@ from insights.evaluate import marked, misplaced, scores
 from insights.find import judge, statements
 from insights.read import BadPaper, Sentence, paper_of, read
 from insights.tools import compare_papers, find_statements, list_papers, write_brief
-from tests.blueprints.conftest import BLUEPRINTS
 
 from aigrid.knowledge.base import Block, Parsed
+from tests.blueprints.conftest import BLUEPRINTS
 
 HERE = BLUEPRINTS / "paper-insights"
 FILES = sorted((HERE / "data" / "papers").glob("*.pdf"))

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
-from tests.blueprints.conftest import BLUEPRINTS
 from triage.advisories import Advisory, BadAdvisory, Index, load, read
 from triage.decide import decide, findings, smallest_fix
 from triage.fix import draft
@@ -19,6 +18,8 @@ from triage.lockfiles import BadLockFile
 from triage.lockfiles import read as read_lock
 from triage.tools import draft_fix, explain_package, list_vulnerabilities
 from triage.versions import Range, normal_name
+
+from tests.blueprints.conftest import BLUEPRINTS
 
 HERE = BLUEPRINTS / "vulnerability-triage"
 

@@ -8,10 +8,10 @@ import sys
 import time
 
 import pytest
-from tests.cli.waiting import until
 
 from aigrid.cli.chat import price_line
 from aigrid.cli.client import Answer
+from tests.cli.waiting import until
 
 
 def test_one_question_one_answer_one_price(aigrid, in_factory):

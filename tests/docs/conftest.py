@@ -1,4 +1,5 @@
 import pytest
+
 from tests.docs.pages import PAGES, ROOT
 
 

@@ -5,12 +5,12 @@ import re
 import shlex
 
 import pytest
-from benchmarks import report
-from tests.docs.pages import PAGES, ROOT, blocks, prose
 from typer.main import get_command
 
 from aigrid.cli.app import app
 from aigrid.core.config import SECTIONS, TABLES, describe, load
+from benchmarks import report
+from tests.docs.pages import PAGES, ROOT, blocks, prose
 
 _spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
 generate = importlib.util.module_from_spec(_spec)

@@ -1,6 +1,7 @@
 """Tables of benchmarks: made from results, and only from results."""
 
 import pytest
+
 from benchmarks import report
 
 PAGE = (

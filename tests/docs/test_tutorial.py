@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import common
-from tests.docs.pages import ROOT, blocks
 
 from aigrid.core.config import Config
 from aigrid.core.models import resolve
+from benchmarks import common
+from tests.docs.pages import ROOT, blocks
 
 TUTORIAL = ROOT / "docs/tutorial/first-factory.md"
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.engines.minilm_model import write
 
 from aigrid.core.config import Config
 from aigrid.core.errors import AigridError
@@ -14,6 +13,7 @@ from aigrid.core.models import resolve
 from aigrid.engines import minilm
 from aigrid.engines.minilm import MiniLm, batches
 from aigrid.engines.minilm_reference import Reference
+from tests.engines.minilm_model import write
 
 MODEL = resolve("all-minilm-l6-v2", Config())
 TEXTS = ["a cat", "", "the quick brown fox jumps over a lazy dog, 42 times!", "zz", "b " * 45, "a cat", "x" * 30]

@@ -8,8 +8,6 @@ import signal
 import numpy as np
 import openai
 import pytest
-from tests.engines.minilm_model import write
-from tests.gateway.conftest import open_door
 
 from aigrid.core.errors import AigridError, BadRequest
 from aigrid.core.models import Model
@@ -17,6 +15,8 @@ from aigrid.engines.base import EmbedRequest, Engine, GenerateRequest
 from aigrid.engines.echo import EchoEngine
 from aigrid.engines.minilm import MiniLm
 from aigrid.engines.minilm_engine import MiniLmEngine
+from tests.engines.minilm_model import write
+from tests.gateway.conftest import open_door
 
 pytestmark = pytest.mark.xdist_group("minilm")
 

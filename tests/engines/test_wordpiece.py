@@ -5,12 +5,12 @@ import unicodedata
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.engines.minilm_model import PIECES, write
 
 from aigrid.core.config import Config
 from aigrid.core.errors import AigridError
 from aigrid.core.models import resolve
 from aigrid.engines.wordpiece import WordPiece
+from tests.engines.minilm_model import PIECES, write
 
 MODEL = resolve("all-minilm-l6-v2", Config())
 LONG = 1 << 20

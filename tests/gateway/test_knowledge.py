@@ -4,11 +4,11 @@ import asyncio
 import json
 
 import pytest
-from tests.knowledge.fakes import PlainLibrary, WordsEmbedder, read_paragraphs
 
 from aigrid.core.errors import UpstreamError
 from aigrid.engines.echo import EchoEngine
 from aigrid.ledger.base import Limits
+from tests.knowledge.fakes import PlainLibrary, WordsEmbedder, read_paragraphs
 
 PUBLIC = "The canteen opens at noon.\n\nThe canteen closes at three."
 SECRET = "The merger with Globex closes in March.\n\nThe canteen of the board opens at ten."

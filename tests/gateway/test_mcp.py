@@ -4,11 +4,11 @@ import json
 
 import msgspec
 import pytest
-from tests.knowledge.fakes import PlainLibrary, WordsEmbedder, read_paragraphs
 
 from aigrid.engines.echo import EchoEngine
 from aigrid.engines.http import HttpClient
 from aigrid.ledger.base import Limits
+from tests.knowledge.fakes import PlainLibrary, WordsEmbedder, read_paragraphs
 
 NOW = "2026-07-28"
 META = "io.modelcontextprotocol/"

@@ -2,9 +2,9 @@
 
 import msgspec
 import pytest
-from tests.knowledge.fakes import WordsEmbedder, library_in
 
 from aigrid.core.errors import NotFound
+from tests.knowledge.fakes import WordsEmbedder, library_in
 
 ACME = frozenset({"*", "acme", "key_a"})
 GLOBEX = frozenset({"*", "globex", "key_g"})

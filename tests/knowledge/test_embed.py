@@ -7,12 +7,12 @@ import threading
 
 import numpy as np
 import pytest
-from tests.engines.minilm_model import write
 
 from aigrid.core.config import Config, KnowledgeConfig, ModelConfig
 from aigrid.core.errors import BadRequest, ConfigError, UpstreamError
 from aigrid.knowledge import embed
 from aigrid.knowledge.embed import HttpEmbedder, LocalEmbedder, open_embedder
+from tests.engines.minilm_model import write
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -8,13 +8,13 @@ import threading
 import time
 
 import pytest
-from tests.knowledge.fakes import WordsEmbedder, library_in, read_paragraphs
 
 from aigrid.core.clock import SECOND
 from aigrid.core.errors import Conflict, NotFound
 from aigrid.knowledge import ingest, plan, walk
 from aigrid.knowledge.ahead import ahead, side_by_side
 from aigrid.knowledge.roots import Roots
+from tests.knowledge.fakes import WordsEmbedder, library_in, read_paragraphs
 
 EVERYBODY = frozenset("*")
 

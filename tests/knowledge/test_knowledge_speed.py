@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from benchmarks.knowledge_speed import sample, scaled
 
 

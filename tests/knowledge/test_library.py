@@ -4,12 +4,12 @@ import http.server
 import threading
 
 import pytest
-from tests.knowledge.fakes import WordsEmbedder
 
 from aigrid.core.config import Config, KnowledgeConfig
 from aigrid.core.errors import AigridError, BadRequest, ConfigError
 from aigrid.knowledge import fetch
 from aigrid.knowledge.library import Library, open_library
+from tests.knowledge.fakes import WordsEmbedder
 
 
 @pytest.fixture(params=["lance", "sqlite"])

@@ -4,12 +4,12 @@ import io
 from datetime import date, datetime
 
 import pytest
-from benchmarks.make_files import archive, document, paragraph, pdf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aigrid.knowledge.base import Parsed
 from aigrid.knowledge.parse import Unreadable, parse
+from benchmarks.make_files import archive, document, paragraph, pdf
 
 LEFT, RIGHT = 72, 330
 

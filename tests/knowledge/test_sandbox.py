@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmarks.good_files import GOOD
-from benchmarks.hostile_corpus import BAD, SECRET, Outside, make
-from benchmarks.make_files import pdf, sparse
 
 from aigrid.knowledge.base import Parsed
 from aigrid.knowledge.sandbox import Limits, Sandbox, Skipped, parse_file
+from benchmarks.good_files import GOOD
+from benchmarks.hostile_corpus import BAD, SECRET, Outside, make
+from benchmarks.make_files import pdf, sparse
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from playwright.sync_api import sync_playwright
+
 from tests.system.browser import ARGS, CHROMIUM, free_port, process
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import expect
+
 from tests.system.browser import MARKS, ask, free_port, is_loaded, process
 
 PAGES = ("/", "/chat", "/knowledge", "/agents", "/ledger", "/keys")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from playwright.sync_api import expect
+
 from tests.system.browser import MARKS, ask, free_port, is_loaded, process
 from tests.system.scripted import Model, model_server
 

@@ -5,11 +5,11 @@ import time
 
 import pytest
 from playwright.sync_api import expect
-from tests.system.browser import MARKS, ask, free_port, is_loaded, process
 
 from aigrid.core.config import Config
 from aigrid.core.errors import AigridError
 from aigrid.core.models import pull, resolve
+from tests.system.browser import MARKS, ask, free_port, is_loaded, process
 
 pytestmark = MARKS
 

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from benchmarks.common import environment, factory
 
 from aigrid.core.config import Config
 from aigrid.core.models import resolve
+from benchmarks.common import environment, factory
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = resolve("smollm2-135m-instruct", Config())

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
 from benchmarks.common import Factory, factory
 
 HERE = Path(__file__).parent

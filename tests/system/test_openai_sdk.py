@@ -1,11 +1,11 @@
 """OpenAI's own client against a real gateway process."""
 
 import pytest
-from benchmarks import sdk_conformance
-from benchmarks.sdk_checks import Check, checks
 
 from aigrid.core.config import Config
 from aigrid.core.models import resolve
+from benchmarks import sdk_conformance
+from benchmarks.sdk_checks import Check, checks
 
 
 @pytest.fixture(scope="module")

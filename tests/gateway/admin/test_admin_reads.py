@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.gateway.admin.conftest import open_door
 
 from aigrid.core.clock import DAY, now_ns
 from aigrid.core.config import PriceConfig
 from aigrid.gateway.admin_records import CSV_COLUMNS, csv_cell
+from tests.gateway.admin.conftest import open_door
 
 
 async def test_the_summary_says_what_was_made_and_what_it_came_to(door):
