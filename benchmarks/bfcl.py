@@ -2,8 +2,9 @@
 
 On: `tool_choice: "required"`, so that the engine lets the model write nothing but a call that fits a schema. Off:
 `tool_choice: "auto"` and `strict: false` on each tool, so that nothing is enforced; a call written as JSON into the
-text then counts too. Same questions, same prompt, temperature 0. With `--upstream` the same requests go to any
-OpenAI-compatible server instead of the embedded model.
+text then counts too. Same prompt, temperature 0. The questions come in an order drawn with a fixed seed; each
+setting asks as many of them as `--minutes` allow, and shares come with their 95 % confidence intervals. With
+`--upstream` the same requests go to any OpenAI-compatible server instead of the embedded model.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.bfcl_check import fault_of, tool_of, wrong
-from benchmarks.common import arguments, factory, log, report
+from benchmarks.common import arguments, factory, interval, log, report
 from benchmarks.shared_data import shared
 
 MODEL = "smollm2-135m-instruct"
@@ -63,6 +64,7 @@ def cases(limit: int) -> list[Case]:
             answers = {row["id"]: row["ground_truth"] for row in map(json.loads, filter(str.strip, lines))}
         drawn = random.Random(SEED).sample(rows, min(limit, len(rows))) if limit else rows
         found += [Case(name, row["id"], row["question"][0], row["function"], answers[row["id"]][0]) for row in drawn]
+    random.Random(SEED).shuffle(found)
     return found
 
 
@@ -112,17 +114,21 @@ def judged(case: Case, answer: dict[str, Any]) -> Call:
 
 
 async def ask_all(
-    url: str, key: str, model: str, asked: list[Case], constrained: bool, max_tokens: int, at_once: int
+    url: str, key: str, model: str, asked: list[Case], constrained: bool, max_tokens: int, seconds: float
 ) -> tuple[list[Call], float]:
-    """Ask every case, so many at once; returns the judged calls and the seconds it took."""
-    gate = asyncio.Semaphore(at_once)
+    """Ask the cases in order, some at once, until the time is up; returns the judged calls and the seconds it took."""
+    gate = asyncio.Semaphore(AT_ONCE)
+    began = time.monotonic()
     done = 0
 
-    async def one(http: aiohttp.ClientSession, case: Case) -> Call:
+    async def one(http: aiohttp.ClientSession, case: Case) -> Call | None:
         nonlocal done
         body = request_of(case, model, constrained, max_tokens)
-        async with gate, http.post(f"{url}/v1/chat/completions", json=body) as response:
-            answer = await response.json()
+        async with gate:
+            if time.monotonic() - began > seconds:
+                return None
+            async with http.post(f"{url}/v1/chat/completions", json=body) as response:
+                answer = await response.json()
         if response.status != 200:
             raise RuntimeError(f"{case.id}: HTTP {response.status}: {json.dumps(answer)[:300]}")
         done += 1
@@ -130,11 +136,10 @@ async def ask_all(
             log(f"    {done} of {len(asked)}")
         return judged(case, answer)
 
-    began = time.monotonic()
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}, timeout=timeout) as http:
         calls = await asyncio.gather(*(one(http, case) for case in asked))
-    return list(calls), time.monotonic() - began
+    return [call for call in calls if call is not None], time.monotonic() - began
 
 
 def scores(calls: list[Call]) -> dict[str, Any]:
@@ -142,10 +147,13 @@ def scores(calls: list[Call]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in SETS:
         mine = [call for call in calls if call.case.set == name]
+        formed, right = sum(not call.fault for call in mine), sum(not call.wrong for call in mine)
         found[name] = {
             "questions": len(mine),
-            "well_formed": round(sum(not call.fault for call in mine) / len(mine), 4),
-            "accuracy": round(sum(not call.wrong for call in mine) / len(mine), 4),
+            "well_formed": round(formed / len(mine), 4) if mine else None,
+            "well_formed_95": interval(formed, len(mine)),
+            "accuracy": round(right / len(mine), 4) if mine else None,
+            "accuracy_95": interval(right, len(mine)),
         }
     kinds = Counter(call.fault.partition(" (")[0].partition(" has ")[0][:40] for call in calls if call.fault)
     found["faults"] = dict(kinds.most_common(5))
@@ -164,20 +172,20 @@ def server(upstream: str | None, model: str) -> Iterator[tuple[str, str]]:
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--limit", type=int, default=30, help="questions of each set, drawn with a fixed seed (30)")
-    parser.add_argument("--all", action="store_true", help="all 400 and 200 questions")
+    parser.add_argument("--limit", type=int, default=0, help="questions of each set (all)")
+    parser.add_argument("--minutes", type=float, default=8.0, help="no more after so long, for each setting (8)")
     parser.add_argument("--upstream", metavar="URL", help="ask this server; its key is in OPENAI_API_KEY")
     parser.add_argument("--model", default=MODEL, help=f"the model to ask ({MODEL})")
     parser.add_argument("--max-tokens", type=int, default=256, help="the longest answer (256)")
     parser.add_argument("--faults", action="store_true", help="print each call that is not well-formed, on stderr")
     options = parser.parse_args()
-    asked = cases(0 if options.all else options.limit)
-    figures: dict[str, Any] = {"model": options.model, "sample_of_each_set": "all" if options.all else options.limit}
+    asked = cases(options.limit)
+    figures: dict[str, Any] = {"model": options.model, "questions": len(asked)}
     with server(options.upstream, options.model) as (url, key):
         for name, constrained in (("constraint_on", True), ("constraint_off", False)):
             log(f"{name}: {len(asked)} questions")
             calls, seconds = asyncio.run(
-                ask_all(url, key, options.model, asked, constrained, options.max_tokens, AT_ONCE)
+                ask_all(url, key, options.model, asked, constrained, options.max_tokens, 60 * options.minutes)
             )
             tokens = sum(call.tokens for call in calls)
             figures[name] = {**scores(calls), "seconds": round(seconds, 1), "completion_tokens": tokens}
@@ -186,11 +194,20 @@ def main() -> None:
                     log(f"{name} {call.case.id}: {call.fault}")
     on, off = figures["constraint_on"], figures["constraint_off"]
     table = [
-        {"what": f"BFCL {each}, {what.replace('_', '-')}", "ours": on[each][what], "peer": off[each][what]}
+        {
+            "what": f"BFCL {each} ({on[each]['questions']} and {off[each]['questions']} questions), {what.replace('_', '-')}",
+            "ours": on[each][what],
+            "peer": off[each][what],
+        }
         for each in SETS
         for what in ("well_formed", "accuracy")
     ]
-    holds = {"with the constraint on, every call is well-formed": all(on[each]["well_formed"] == 1.0 for each in SETS)}
+    every = on["simple"]["questions"] + on["multiple"]["questions"]
+    holds = {
+        f"with the constraint on, every call is well-formed ({every} questions)": all(
+            on[each]["well_formed"] == 1.0 for each in SETS
+        )
+    }
     peer = {"name": "the same model, the constraint off"}
     report({"figures": figures, "peer": peer, "table": table, "holds": holds}, options.json)
 

@@ -71,6 +71,15 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
+def interval(right: int, of: int) -> list[float] | None:
+    """Return the 95 % confidence interval of a share (Wilson 1927), rounded; None where nothing was asked."""
+    if not of:
+        return None
+    z2 = 1.96**2
+    middle, half = right / of + z2 / (2 * of), math.sqrt(right * (of - right) / of + z2 / 4) * 1.96 / of
+    return [round(max(0.0, (middle - half) / (1 + z2 / of)), 4), round(min(1.0, (middle + half) / (1 + z2 / of)), 4)]
+
+
 def arguments(description: str) -> argparse.ArgumentParser:
     """Return a parser with the options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description)

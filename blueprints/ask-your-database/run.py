@@ -1,4 +1,4 @@
-"""Ask a SQLite database a question in words: the answer as a table and a chart, and the SQL that gave it.
+"""Ask a SQLite or PostgreSQL database a question in words: the answer as a table and a chart, and the SQL that gave it.
 
     python blueprints/ask-your-database/run.py "How many orders were there in each month?"
 
@@ -7,20 +7,21 @@ A model fills in the query, and only what the schema allows: by default that of 
 """
 
 import argparse
-import contextlib
-import os
+import json
 import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from askdb.ask import Answer, Server, ask
-from askdb.database import Database, Refused
-from askdb.evaluate import evaluate
+from askdb.ask import Answer, ask
+from askdb.database import Refused, open_database
+from askdb.evaluate import evaluate, without_a_model
 from askdb.example import DATA, SHOP, make
-from askdb.factory import factory
 from askdb.show import bars, svg, table
+
+from aigrid.client.model import add_options, chosen
+from aigrid.core.errors import AigridError
 
 
 def main() -> int:
@@ -28,40 +29,36 @@ def main() -> int:
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("question", nargs="?", default="What is the total of all orders for each city?")
-    parser.add_argument("--database", type=Path, default=SHOP, help="a SQLite file (default: the example's shop)")
+    parser.add_argument("--database", default=str(SHOP), metavar="FILE|URL",
+                        help="a SQLite file or postgresql:// URL (default: the example's shop)")  # fmt: skip
     parser.add_argument("--sql", action="store_true", help="the question is a SELECT: no model is asked")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="also write the chart there")
-    parser.add_argument("--url", help="an OpenAI-compatible server; its key is in OPENAI_API_KEY")
-    parser.add_argument("--model", default="", help="the model to ask (default: the server's own)")
+    add_options(parser)
     parser.add_argument("--evaluate", metavar="QUESTIONS", nargs="?", const=str(DATA / "questions.json"),
                         help="ask all questions of a file and count the right answers")  # fmt: skip
     options = parser.parse_args()
-    if options.database == SHOP and not SHOP.exists():
+    if options.database == str(SHOP) and not SHOP.exists():
         make()
     try:
-        database = Database(options.database)
+        database = open_database(options.database)
         if options.sql:
             show(Answer(options.question, (), database.ask(options.question)), options.question, options.svg)
             return 0
-        with server(options.url, options.model) as chosen:
+        with chosen(options) as model:
             if options.evaluate:
-                print(evaluate(Path(options.evaluate), database, chosen))
+                pairs = json.loads(Path(options.evaluate).read_text())
+                judged = evaluate(pairs, database, partial(ask, database=database, model=model))
+                for one in judged:
+                    print(f"{'right' if one.right else 'wrong'}  {one.question}\n       {one.shown}")
+                plain = evaluate(pairs, database, partial(without_a_model, database=database))
+                print(f"{sum(one.right for one in judged)} of {len(pairs)} right")
+                print(f"baseline, the first choice that the form leaves: {sum(one.right for one in plain)}")
             else:
-                show(ask(options.question, database, chosen), options.question, options.svg)
-    except Refused as refused:
+                show(ask(options.question, database, model), options.question, options.svg)
+    except (Refused, AigridError) as refused:
         print(f"ask: {refused}", file=sys.stderr)
         return 1
     return 0
-
-
-@contextlib.contextmanager
-def server(url: str | None, model: str) -> Iterator[Server]:
-    """Give the server named, or a factory of its own until the block ends."""
-    if url:
-        yield Server(url, os.environ.get("OPENAI_API_KEY", "none"), model)
-    else:
-        with factory(model) as own:
-            yield own
 
 
 def show(answer: Answer, title: str, chart: Path | None) -> None:

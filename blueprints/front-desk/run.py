@@ -8,7 +8,6 @@ By default a factory with the embedded model is started for this; `--no-model` a
 import argparse
 import contextlib
 import json
-import os
 import sys
 import uuid
 from collections.abc import Iterator
@@ -19,12 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from frontdesk.books import Books, Refused
 from frontdesk.desk import Conversation, FrontDesk, Reply
 from frontdesk.evaluate import evaluate
-from frontdesk.factory import factory
 from frontdesk.handbook import Handbook
-from frontdesk.model import Model, NoServer
 from frontdesk.tools import DATA, STATE
 
 from aigrid.agents.desk import Desk
+from aigrid.client.model import add_options, chosen
 from aigrid.core.errors import AigridError
 
 EXAMPLE = [
@@ -40,7 +38,7 @@ def main() -> int:
         if options.waiting or options.approve or options.deny:
             return _decide(options)
         with contextlib.ExitStack() as stack:
-            model = stack.enter_context(_model(options))
+            model = None if options.no_model else stack.enter_context(chosen(options))
             handbook = Handbook(options.handbook, None if options.no_model else _embedder())
             stack.callback(handbook.close)
             if options.evaluate:
@@ -57,10 +55,7 @@ def main() -> int:
                 if not options.json:
                     print(f"> {said}")
                 _show(reply, options.json)
-    except (NoServer, Refused) as error:
-        print(f"front-desk: {error}", file=sys.stderr)
-        return 1
-    except (AigridError, FileNotFoundError) as error:
+    except (AigridError, Refused, FileNotFoundError) as error:
         print(f"front-desk: {error}", file=sys.stderr)
         return 1
     return 0
@@ -72,8 +67,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("said", nargs="*", help="what the customer says, turn by turn (default: two examples)")
     parser.add_argument("--chat", action="store_true", help="read the customer's words from standard input")
     parser.add_argument("--no-model", action="store_true", help="answer in quotes; search by words; load no model")
-    parser.add_argument("--url", help="an OpenAI-compatible server; its key is in OPENAI_API_KEY")
-    parser.add_argument("--model", default="", help="the model to ask (default: the server's own)")
+    add_options(parser)
     parser.add_argument("--handbook", type=Path, default=DATA / "handbook", help="a folder of Markdown pages")
     parser.add_argument(
         "--orders", type=Path, default=DATA / "orders.json", help="the orders, as data/orders.json has them"
@@ -90,17 +84,6 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@contextlib.contextmanager
-def _model(options: argparse.Namespace) -> Iterator[Model | None]:
-    if options.no_model:
-        yield None
-    elif options.url:
-        yield Model(options.url, os.environ.get("OPENAI_API_KEY", "none"), options.model)
-    else:
-        with factory(options.model) as own:
-            yield own
-
-
 def _embedder():
     from aigrid.core.config import load
     from aigrid.knowledge.embed import open_embedder
@@ -109,7 +92,7 @@ def _embedder():
 
 
 @contextlib.contextmanager
-def _desk(options: argparse.Namespace, handbook: Handbook | None, model: Model | None) -> Iterator[FrontDesk]:
+def _desk(options: argparse.Namespace, handbook: Handbook | None, model) -> Iterator[FrontDesk]:
     options.state.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(Desk(options.state / "approvals.db")) as approvals:
         books = Books(options.state / "books.sqlite", options.orders)
@@ -155,6 +138,7 @@ def _scores(found: dict) -> str:
         f"wrong: {' / '.join(each['said'])}\n       {each['why']}\n       {each['answer']}" for each in found["wrong"]
     ]
     lines += [f"{kind}: {right} of {total}" for kind, (right, total) in found["scores"].items()]
+    lines += [f"baseline, {what}: {right} of {total}" for what, (right, total) in found["baseline"].items()]
     return "\n".join(
         [*lines, f"citations that stand in their page: {found['citations'][0]} of {found['citations'][1]}"]
     )

@@ -3,6 +3,10 @@
 import sys
 from pathlib import Path
 
+from tests.ledger.conftest import postgres_server, postgres_url
+
+__all__ = ["BLUEPRINTS", "postgres_server", "postgres_url"]
+
 BLUEPRINTS = Path(__file__).resolve().parents[2] / "blueprints"
 
 for _name in ("vulnerability-triage", "ask-your-database", "front-desk", "paper-insights"):

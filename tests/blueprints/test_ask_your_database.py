@@ -8,18 +8,22 @@ import subprocess
 import sys
 import threading
 import xml.etree.ElementTree as ET
+from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
-from askdb.ask import Server, ask, request_of
-from askdb.database import Database, Refused, Result
-from askdb.evaluate import evaluate, same
+from askdb.ask import ask, form_of
+from askdb.database import Refused, Result, open_database, schema
+from askdb.evaluate import evaluate, same, without_a_model
 from askdb.example import make
 from askdb.narrow import narrowed
 from askdb.plan import sql_of
 from askdb.show import bars, svg, table
+from askdb.sqlite import SqliteDatabase as Database
 from askdb.tools import database_schema, run_query
 
+from aigrid.client.model import Model
 from aigrid.engines.openvino_schema import bounded
 from tests.blueprints.conftest import BLUEPRINTS
 
@@ -84,7 +88,7 @@ def test_a_plan_becomes_the_sql_it_means(shop: Path) -> None:
     database = Database(shop)
     sql, values = sql_of(PLAN, database.tables)
     assert sql == (
-        'SELECT "product", SUM("total") FROM "orders" WHERE "city" = ? COLLATE NOCASE AND "month" < ? '
+        'SELECT "product", SUM("total") FROM "orders" WHERE LOWER("city") = LOWER(?) AND "month" < ? '
         'GROUP BY "product" ORDER BY SUM("total") DESC LIMIT 3'
     )
     direct = sqlite3.connect(shop).execute(
@@ -133,9 +137,7 @@ def test_the_words_of_a_question_narrow_the_form(
 
 
 def test_the_engine_can_enforce_the_form(shop: Path) -> None:
-
-    schema = request_of("?", Database(shop), "m")["tools"][0]["function"]["parameters"]
-    assert bounded(schema, 512) is not None
+    assert bounded(form_of("?", Database(shop)), 512) is not None
 
 
 def test_tables_and_charts_show_the_rows() -> None:
@@ -180,21 +182,23 @@ def model(shop: Path):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield Server(f"http://127.0.0.1:{server.server_port}/v1", "k", "m"), seen
+    yield Model(f"http://127.0.0.1:{server.server_port}/v1", "k", "m"), seen
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def test_a_question_goes_with_the_schema_and_comes_back_as_rows(shop: Path, model, tmp_path: Path) -> None:
+def test_a_question_goes_with_the_schema_and_comes_back_as_rows(shop: Path, model) -> None:
     server, seen = model
     answer = ask("Which sell best in Tokyo in the first half?", Database(shop), server)
     assert len(answer.result.rows) == 3
     assert "city (text): " in seen[0]["messages"][0]["content"]
     assert seen[0]["tool_choice"] == "required"
     gold = "SELECT product, SUM(total) FROM orders WHERE city='Tokyo' AND month<7 GROUP BY 1 ORDER BY 2 DESC LIMIT 3"
-    (tmp_path / "q.json").write_text(json.dumps([["a?", gold], ["b?", "SELECT 1"]]))
-    assert evaluate(tmp_path / "q.json", Database(shop), server).endswith("1 of 2 right")
+    judged = evaluate(
+        [["a?", gold], ["b?", "SELECT 1"]], Database(shop), partial(ask, database=Database(shop), model=server)
+    )
+    assert [one.right for one in judged] == [True, False]
 
 
 def test_every_question_of_the_example_has_an_answer(shop: Path) -> None:
@@ -203,7 +207,7 @@ def test_every_question_of_the_example_has_an_answer(shop: Path) -> None:
 
 
 def test_the_agents_tools_say_what_is_wrong_instead_of_failing(shop: Path) -> None:
-    assert "table products" in database_schema(str(shop))
+    assert "table products" in schema(Database(shop).tables) == database_schema(str(shop))
     assert run_query("DELETE FROM orders", database=str(shop))["error"].startswith("only reading is allowed")
     assert run_query("SELECT city, COUNT(*) FROM orders GROUP BY city", database=str(shop))["svg"].startswith("<svg")
 
@@ -221,3 +225,77 @@ def test_the_one_command_runs_without_a_model_for_sql(shop: Path, model, tmp_pat
     assert run("--sql", "DROP TABLE orders").returncode == 1
     asked = run("What sells best in Tokyo?", "--url", model[0].url, "--model", "m")
     assert 'ORDER BY SUM("total") DESC' in asked.stdout
+
+
+def test_the_form_alone_answers_what_its_words_decide(shop: Path) -> None:
+    answer = without_a_model("How many customers are in Tokyo?", Database(shop))
+    assert answer.result.rows == Database(shop).ask("SELECT COUNT(*) FROM customers WHERE city = 'Tokyo'").rows
+
+
+@pytest.fixture
+def shop_in_postgres(shop: Path, postgres_url: str) -> str:
+    """The same shop in PostgreSQL, and the URL of a user who may read it."""
+    source = sqlite3.connect(shop)
+    with psycopg.connect(postgres_url) as connection:
+        for name, sql in source.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
+            connection.execute(sql.replace("total REAL", "total NUMERIC").encode())
+            rows = source.execute(f"SELECT * FROM {name}").fetchall()
+            marks = ", ".join(["%s"] * len(rows[0]))
+            connection.cursor().executemany(f"INSERT INTO {name} VALUES ({marks})".encode(), rows)
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'reader'").fetchall():
+            connection.execute("CREATE ROLE reader LOGIN")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    return postgres_url.replace("postgres@", "reader@")
+
+
+def test_postgresql_gives_the_same_answers_as_sqlite(shop: Path, shop_in_postgres: str, model) -> None:
+    there, here = open_database(shop_in_postgres), open_database(shop)
+    kinds = {(table.name, column.name): column.kind for table in here.tables for column in table.columns}
+    assert {(table.name, column.name): column.kind for table in there.tables for column in table.columns} == kinds
+    for question, sql in json.loads((HERE / "data" / "questions.json").read_text()):
+        assert same(there.ask(sql), here.ask(sql)), question
+        assert same(without_a_model(question, there).result, without_a_model(question, here).result), question
+    assert same(ask("?", there, model[0]).result, ask("?", here, model[0]).result)
+    chart = svg(there.ask("SELECT city, SUM(total) FROM orders GROUP BY city"), "Totals")
+    assert chart.count("<rect") == 5
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM orders",
+        "UPDATE orders SET total = 0 RETURNING *",
+        "CREATE TABLE mine (a int)",
+        "SELECT 1; DELETE FROM orders",
+        "SELECT 1) AS a; DELETE FROM orders; SELECT * FROM (SELECT 1",
+        "WITH x AS (DELETE FROM orders RETURNING *) SELECT * FROM x",
+        "SELECT setval('s', 1)",
+        "SELECT pg_read_file('/etc/passwd')",
+        "COPY orders TO PROGRAM 'cat'",
+        "",
+    ],
+)
+def test_postgresql_is_only_read(shop_in_postgres: str, sql: str) -> None:
+    database = open_database(shop_in_postgres)
+    with pytest.raises(Refused):
+        database.ask(sql)
+    assert database.ask("SELECT COUNT(*) FROM orders").rows == [(600,)]
+
+
+def test_postgresql_keeps_both_limits(shop_in_postgres: str) -> None:
+    from askdb.postgres import PostgresDatabase
+
+    with pytest.raises(Refused, match=r"more than 0\.2 s"):
+        PostgresDatabase(shop_in_postgres, max_seconds=0.2).ask("SELECT pg_sleep(5)")
+    few = PostgresDatabase(shop_in_postgres, max_rows=3).ask("SELECT id FROM orders")
+    assert (len(few.rows), few.cut) == (3, True)
+    with pytest.raises(Refused, match="cannot be opened"):
+        open_database(shop_in_postgres.replace("reader@", "nobody-there@"))
+
+
+def test_the_one_command_takes_a_postgresql_url(shop_in_postgres: str) -> None:
+    command = [sys.executable, str(HERE / "run.py"), "--database", shop_in_postgres]
+    done = subprocess.run([*command, "--sql", "SELECT MAX(total) FROM orders"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    refused = subprocess.run([*command, "--sql", "DROP TABLE orders"], capture_output=True, text=True)
+    assert (refused.returncode, refused.stdout) == (1, "")

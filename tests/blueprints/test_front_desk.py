@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from frontdesk import words
 from frontdesk.books import PLACES_A_DAY, Books, Refused
+from frontdesk.choose import choose
 from frontdesk.desk import Conversation, FrontDesk, worded
 from frontdesk.evaluate import MONDAY, evaluate, fault
 from frontdesk.handbook import Handbook
-from frontdesk.model import Model, NoServer
 
 from aigrid.agents import spec
 from aigrid.agents.box import pack
 from aigrid.agents.desk import Desk
 from aigrid.agents.tools.base import Site
-from aigrid.core.errors import Conflict
+from aigrid.client.model import Model
+from aigrid.core.errors import Conflict, UpstreamError
 from aigrid.knowledge.answer import Answer
 from aigrid.knowledge.cite import Citation, check
 from tests.blueprints.conftest import BLUEPRINTS
@@ -40,9 +41,9 @@ class Chooser:
         self.choice = choice
         self.seen = []
 
-    def choose(self, about, said, choices):
-        self.seen.append(list(choices))
-        return self.choice
+    def fill(self, messages, name, about, schema, **options):
+        self.seen.append(schema["properties"]["choice"]["enum"])
+        return {"choice": self.choice}
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +191,8 @@ def test_a_server_that_chooses_outside_the_list_is_refused() -> None:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        with pytest.raises(NoServer, match="no choice"):
-            Model(f"http://127.0.0.1:{server.server_port}", name="m").choose("?", "?", {"one": "1", "two": "2"})
+        with pytest.raises(UpstreamError, match="no choice"):
+            choose(Model(f"http://127.0.0.1:{server.server_port}", name="m"), "?", "?", {"one": "1", "two": "2"})
     finally:
         server.shutdown()
         thread.join()

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from aigrid.cli.chat import price_line
-from aigrid.cli.client import Answer
+from aigrid.client.http import Answer
 from tests.cli.waiting import until
 
 

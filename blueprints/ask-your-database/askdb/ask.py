@@ -1,12 +1,11 @@
 """From a question to an answer: the schema goes into the prompt, a plan comes back, the database answers it."""
 
 import json
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from askdb.database import Database, Refused, Result
+from aigrid.client.model import Model
+from askdb.database import Database, Refused, Result, schema
 from askdb.narrow import narrowed
 from askdb.plan import sql_of
 
@@ -18,48 +17,6 @@ result; direction down puts the largest first. `limit` is how many rows are aske
 
 The schema, with some values of each column:
 {schema}"""
-_EXAMPLE = [
-    ("How many rows are there in table {table}?", {"show": [{"column": "*", "function": "count"}]}),
-]
-_TIMEOUT_S = 300
-
-
-@dataclass(frozen=True)
-class Server:
-    """An OpenAI-compatible server: its address (with or without /v1), key and model ("" is the server's own choice)."""
-
-    url: str
-    key: str = "none"
-    model: str = ""
-
-    def post(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Ask for one chat completion; raises `Refused` with what the server said."""
-        address = self.url.rstrip("/").removesuffix("/v1") + "/v1/chat/completions"
-        if not address.startswith(("http://", "https://")):
-            raise Refused(f"{self.url} is no address of a server: it begins with http:// or https://")
-        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
-        request = urllib.request.Request(address, json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-                value: dict[str, Any] = json.load(response)
-                return value
-        except urllib.error.HTTPError as error:
-            raise Refused(f"{address} answered {error.code}: {error.read(500).decode(errors='replace')}") from error
-        except (OSError, ValueError) as error:
-            raise Refused(f"{address} cannot be asked: {error}; is it running (`aigrid up`)?") from error
-
-    def any_model(self) -> str:
-        """Return the model to ask: the one named, or the first that the server lists and that is no embedder."""
-        if self.model:
-            return self.model
-        address = self.url.rstrip("/").removesuffix("/v1") + "/v1/models"
-        request = urllib.request.Request(address, headers={"authorization": f"Bearer {self.key}"})
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                names = [each["id"] for each in json.load(response)["data"]]
-        except (OSError, ValueError, KeyError) as error:
-            raise Refused(f"{address} cannot be read: {error}; is the server running (`aigrid up`)?") from error
-        return next((name for name in names if "minilm" not in name and not name.startswith("agent:")), names[0])
 
 
 @dataclass(frozen=True)
@@ -71,44 +28,36 @@ class Answer:
     result: Result
 
 
-def request_of(question: str, database: Database, model: str) -> dict[str, Any]:
-    """Return the request that makes a model fill in the form."""
-    schema = {"type": "object", "properties": {"plan": narrowed(question, database)}, "required": ["plan"]}
-    function = {"name": "query", "description": "Ask the database.", "parameters": schema}
+def form_of(question: str, database: Database) -> dict[str, Any]:
+    """Return the form to fill in, as a JSON schema."""
+    return {"type": "object", "properties": {"plan": narrowed(question, database)}, "required": ["plan"]}
+
+
+def messages_of(question: str, database: Database) -> list[dict[str, Any]]:
+    """Return what a model is told: how to fill in the form, the schema, an example, the question."""
     first = database.tables[0].name
-    shots: list[dict[str, Any]] = []
-    for asked, part in _EXAMPLE:
-        blank = {"where": [], "for_each": "", "order": {"by": "", "direction": "up"}, "limit": 1}
-        arguments = json.dumps({"plan": {"table": first, **part, **blank}})
-        call = {"id": "call_1", "type": "function", "function": {"name": "query", "arguments": arguments}}
-        shots += [
-            {"role": "user", "content": asked.format(table=first)},
-            {"role": "assistant", "content": None, "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": "call_1", "content": "done"},
-        ]
-    return {
-        "model": model,
-        "messages": [
-            {"role": "system", "content": _INSTRUCTIONS.format(schema=database.schema())},
-            *shots,
-            {"role": "user", "content": question},
-        ],
-        "tools": [{"type": "function", "function": function}],
-        "tool_choice": "required",
-        "temperature": 0,
-        "max_tokens": 512,
-    }
+    blank = {"where": [], "for_each": "", "order": {"by": "", "direction": "up"}, "limit": 1}
+    plan = {"table": first, "show": [{"column": "*", "function": "count"}], **blank}
+    call = {"name": "query", "arguments": json.dumps({"plan": plan})}
+    return [
+        {"role": "system", "content": _INSTRUCTIONS.format(schema=schema(database.tables))},
+        {"role": "user", "content": f"How many rows are there in table {first}?"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": call}]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "done"},
+        {"role": "user", "content": question},
+    ]
 
 
-def ask(question: str, database: Database, server: Server) -> Answer:
+def ask(question: str, database: Database, model: Model) -> Answer:
     """Answer a question; raises `Refused` where the model's plan or the database does not allow it."""
-    message = server.post(request_of(question, database, server.any_model()))["choices"][0]["message"]
-    calls = message.get("tool_calls") or []
-    if not calls:
-        raise Refused("the model filled in no query: ask a model that can call tools")
-    try:
-        plan = json.loads(calls[0]["function"]["arguments"])["plan"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Refused(f"the model's query is incomplete ({error!r}): try again or ask a larger model") from error
-    sql, values = sql_of(plan, database.tables)
+    about, form = "Ask the database.", form_of(question, database)
+    filled = model.fill(messages_of(question, database), "query", about, form, max_tokens=512)
+    if not isinstance(filled.get("plan"), dict):
+        raise Refused("the model's query is incomplete: try again or ask a larger model")
+    return answer_of(filled["plan"], database)
+
+
+def answer_of(plan: dict[str, Any], database: Database) -> Answer:
+    """Return what the database answers to a plan; raises `Refused`."""
+    sql, values = sql_of(plan, database.tables, database.mark)
     return Answer(sql, values, database.ask(sql, values))

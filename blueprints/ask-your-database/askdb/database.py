@@ -1,17 +1,13 @@
-"""A SQLite file that can be read and nothing else: its schema as text, and questions with limits of rows and time."""
+"""A database that can be read and nothing else: its schema as text, and questions with limits of rows and time."""
 
-import sqlite3
-import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 MAX_ROWS = 200
 MAX_SECONDS = 5.0
-_SAMPLES = 4
-_STEPS = 1000
-_ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-_FORBIDDEN_FUNCTIONS = {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"}
+SAMPLES = 4
 
 
 class Refused(Exception):
@@ -44,110 +40,42 @@ class Result:
     cut: bool = False
 
 
-@dataclass
-class Database:
-    """A database file, opened for reading alone: the file's mode, an authorizer and both limits say so."""
+class Database(Protocol):
+    """A database, opened for reading alone."""
 
-    path: Path
-    max_rows: int = MAX_ROWS
-    max_seconds: float = MAX_SECONDS
-    tables: list[Table] = field(init=False)
-
-    def __post_init__(self) -> None:
-        if not self.path.is_file():
-            raise Refused(f"{self.path} does not exist: name a SQLite file")
-        try:
-            with self._open() as connection:
-                self.tables = _tables(connection)
-        except sqlite3.DatabaseError as error:
-            raise Refused(f"{self.path} is no SQLite database: {error}") from error
+    tables: list[Table]
+    mark: str
+    """How the value number {} of a statement is written in it."""
 
     def ask(self, sql: str, values: tuple[Any, ...] = ()) -> Result:
         """Run one SELECT and return its first rows; raises `Refused`."""
-        until = time.monotonic() + self.max_seconds
-        with self._open() as connection:
-            connection.set_authorizer(_authorize)
-            connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
-            try:
-                cursor = connection.execute(sql, values)
-                if cursor.description is None:
-                    raise Refused("that statement gives no rows: write one SELECT")
-                rows = cursor.fetchmany(self.max_rows + 1)
-            except sqlite3.Warning as error:
-                raise Refused(f"one statement at a time: {error}") from error
-            except sqlite3.Error as error:
-                raise Refused(self._why(error)) from error
-        return Result([each[0] for each in cursor.description], rows[: self.max_rows], len(rows) > self.max_rows)
-
-    def schema(self) -> str:
-        """Return the schema as a model should know it: tables, columns, kinds, and values as they are written."""
-        lines = []
-        for table in self.tables:
-            lines.append(f"table {table.name}")
-            for column in table.columns:
-                shown = ", ".join(repr(value) for value in column.samples)
-                lines.append(f"  {column.name} ({column.kind}): {shown}")
-        return "\n".join(lines)
+        ...
 
     def distinct(self, table: str, column: str, limit: int) -> list[str]:
         """Return the different values of a text column, `limit` at most."""
-        name = quoted(column)
-        with self._open() as connection:
-            rows = connection.execute(f"SELECT DISTINCT {name} FROM {quoted(table)} LIMIT ?", (limit,)).fetchall()
-        return [str(value) for (value,) in rows if value is not None]
-
-    def _why(self, error: sqlite3.Error) -> str:
-        text = str(error)
-        if "not authorized" in text or "prohibited" in text:
-            return f"only reading is allowed here ({text}): write one SELECT over the tables of the schema"
-        if "interrupted" in text:
-            return f"the question took more than {self.max_seconds:g} s: narrow it down"
-        return f"SQLite says: {text}"
-
-    def _open(self) -> "_Connection":
-        return _Connection(self.path)
+        ...
 
 
-class _Connection:
-    """Opens for reading, closes at the end of the block."""
+def open_database(where: str | Path) -> Database:
+    """Open a SQLite file, or what a URL that begins with postgresql:// names; raises `Refused`."""
+    if str(where).startswith(("postgresql://", "postgres://")):
+        from askdb.postgres import PostgresDatabase
 
-    def __init__(self, path: Path) -> None:
-        self._uri = f"{path.resolve().as_uri()}?mode=ro"
+        return PostgresDatabase(str(where))
+    from askdb.sqlite import SqliteDatabase
 
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection = sqlite3.connect(self._uri, uri=True)
-        return self._connection
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
+    return SqliteDatabase(Path(where))
 
 
-def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _FORBIDDEN_FUNCTIONS:
-        return sqlite3.SQLITE_DENY
-    if action == sqlite3.SQLITE_READ and (first or "").lower().startswith("sqlite_"):
-        return sqlite3.SQLITE_DENY
-    return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
-
-
-def _tables(connection: sqlite3.Connection) -> list[Table]:
-    names = connection.execute(
-        "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-    ).fetchall()
-    return [Table(name, tuple(_columns(connection, name))) for (name,) in names]
-
-
-def _columns(connection: sqlite3.Connection, table: str) -> list[Column]:
-    found = []
-    for _, name, declared, *_ in connection.execute(f"PRAGMA table_info({quoted(table)})").fetchall():
-        column = quoted(name)
-        samples = connection.execute(
-            f"SELECT DISTINCT {column} FROM {quoted(table)} WHERE {column} IS NOT NULL LIMIT {_SAMPLES}"
-        ).fetchall()
-        number = any(word in declared.upper() for word in ("INT", "REAL", "FLOA", "DOUB", "NUM", "DEC"))
-        numbers = bool(samples) and all(isinstance(value, int | float) for (value,) in samples)
-        found.append(Column(name, "number" if number or numbers else "text", tuple(value for (value,) in samples)))
-    return found
+def schema(tables: Sequence[Table]) -> str:
+    """Return the schema as a model should know it: tables, columns, kinds, and values as they are written."""
+    lines = []
+    for table in tables:
+        lines.append(f"table {table.name}")
+        for column in table.columns:
+            shown = ", ".join(repr(value) for value in column.samples)
+            lines.append(f"  {column.name} ({column.kind}): {shown}")
+    return "\n".join(lines)
 
 
 def quoted(name: str) -> str:

@@ -1,10 +1,12 @@
 """How many questions are answered as a person's SQL answers them: the rows are compared, not the SQL."""
 
-import json
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
-from askdb.ask import Server, ask
+from aigrid.core.errors import AigridError
+from askdb.ask import Answer, answer_of, form_of
 from askdb.database import Database, Refused, Result
 
 
@@ -31,17 +33,47 @@ def _cell(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, int | float) else str(value).strip().lower()
 
 
-def evaluate(file: Path, database: Database, server: Server) -> str:
-    """Ask every question of a file of [question, SQL] pairs; returns what was right, line by line, and the count."""
-    lines, right = [], 0
-    pairs: list[list[str]] = json.loads(file.read_text())
-    for question, gold in pairs:
+@dataclass(frozen=True)
+class Judged:
+    """A question, whether it was answered rightly, and the SQL (or why there was none)."""
+
+    question: str
+    right: bool
+    shown: str
+
+
+def evaluate(
+    pairs: Sequence[Sequence[str]], database: Database, answered: Callable[[str], Answer], at_once: int = 8
+) -> list[Judged]:
+    """Answer every question of [question, SQL] pairs, some at once, and compare the rows."""
+
+    def judge(pair: Sequence[str]) -> Judged:
+        question, gold = pair
         try:
-            answer = ask(question, database, server)
-            good = same(answer.result, database.ask(gold))
-            shown = answer.sql
-        except Refused as refused:
-            good, shown = False, str(refused)
-        right += good
-        lines.append(f"{'right' if good else 'wrong'}  {question}\n       {shown}")
-    return "\n".join([*lines, f"{right} of {len(pairs)} right"])
+            answer = answered(question)
+            return Judged(question, same(answer.result, database.ask(gold)), answer.sql)
+        except (Refused, AigridError) as error:
+            return Judged(question, False, str(error))
+
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(judge, pairs))
+
+
+def without_a_model(question: str, database: Database) -> Answer:
+    """Answer with the first choice that the form leaves open, everywhere: the baseline."""
+    plan: dict[str, Any] = _first(form_of(question, database)["properties"]["plan"])
+    return answer_of(plan, database)
+
+
+def _first(form: dict[str, Any]) -> Any:
+    if "const" in form:
+        return form["const"]
+    if "enum" in form:
+        return form["enum"][0]
+    if "anyOf" in form:
+        return _first(form["anyOf"][0])
+    if form.get("type") == "array":
+        return [_first(form["items"])] * form.get("minItems", 0)
+    if form.get("type") == "object":
+        return {name: _first(each) for name, each in form["properties"].items()}
+    return 0 if form.get("type") == "number" else ""

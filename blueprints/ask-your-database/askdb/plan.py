@@ -53,8 +53,8 @@ def _condition(columns: list[str], comparisons: list[str], value: dict[str, Any]
     return _shape({"column": {"enum": columns}, "comparison": {"enum": comparisons}, "value": value})
 
 
-def sql_of(plan: dict[str, Any], tables: list[Table]) -> tuple[str, tuple[Any, ...]]:
-    """Return the SELECT of a plan and its values; raises `Refused` for a plan that the form would not allow."""
+def sql_of(plan: dict[str, Any], tables: list[Table], mark: str = "?") -> tuple[str, tuple[Any, ...]]:
+    """Return the SELECT of a plan and its values, each a `mark` with its number; raises `Refused` for a plan that the form would not allow."""
     table = next((one for one in tables if one.name == plan.get("table")), None)
     if table is None:
         raise Refused(f"the plan names the table {plan.get('table')!r}, which is not in the schema")
@@ -75,10 +75,11 @@ def sql_of(plan: dict[str, Any], tables: list[Table]) -> tuple[str, tuple[Any, .
         if plan["where"]:
             parts = []
             for one in plan["where"]:
-                like = one["comparison"] == "contains"
-                ignoring = " COLLATE NOCASE" if isinstance(one["value"], str) and not like else ""
-                parts.append(f"{column(one['column'])} {COMPARISONS[one['comparison']]} ?{ignoring}")
-                values.append(f"%{one['value']}%" if like else one["value"])
+                name, value, place = column(one["column"]), one["value"], mark.format(len(values) + 1)
+                if isinstance(value, str):
+                    name, place = f"LOWER({name})", f"LOWER({place})"
+                parts.append(f"{name} {COMPARISONS[one['comparison']]} {place}")
+                values.append(f"%{value}%" if one["comparison"] == "contains" else value)
             sql += f" WHERE {' AND '.join(parts)}"
         if group:
             sql += f" GROUP BY {group}"

@@ -1,16 +1,15 @@
 """The tools an agent gets: the schema, and one SELECT at a time. Neither can write."""
 
-from pathlib import Path
 from typing import Any
 
-from askdb.database import Database, Refused
+from askdb.database import Database, Refused, open_database, schema
 from askdb.example import SHOP, make
 from askdb.show import bars, svg, table
 
 
 def database_schema(database: str = "") -> str:
     """Return the tables, columns and some values of the database. Call this before you write SQL."""
-    return _open(database).schema()
+    return schema(_open(database).tables)
 
 
 def run_query(sql: str, title: str = "", database: str = "") -> dict[str, Any]:
@@ -25,4 +24,4 @@ def run_query(sql: str, title: str = "", database: str = "") -> dict[str, Any]:
 def _open(database: str) -> Database:
     if not database and not SHOP.exists():
         make()
-    return Database(Path(database) if database else SHOP)
+    return open_database(database or SHOP)

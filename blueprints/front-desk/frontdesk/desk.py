@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from aigrid.agents.desk import Approval, Desk
+from aigrid.client.model import Model
 from aigrid.knowledge.answer import Answer
 from aigrid.knowledge.cite import Citation
 from frontdesk import words
 from frontdesk.books import APPROVE_ABOVE_EUR, Books, Refused
+from frontdesk.choose import choose
 from frontdesk.handbook import Handbook
-from frontdesk.model import Model
 
 Act = Literal["answer", "return", "appointment", "ask", "refused", "person"]
 _ACTS = {
@@ -117,7 +118,7 @@ class FrontDesk:
         likely = words.wanted(text)
         if len(likely) > 1 and self._model is not None:
             choices = {name: _ACTS[name] for name in likely}
-            return self._model.choose("You sort what customers of a bicycle shop say.", text, choices)  # type: ignore
+            return choose(self._model, "You sort what customers of a bicycle shop say.", text, choices)
         return likely[0]  # type: ignore[return-value]
 
     def _answer(self, talk: Conversation, text: str) -> Reply:
@@ -192,7 +193,7 @@ class FrontDesk:
             return found[0]
         if self._model is None or not (found or words.leaves_more(text, known)):
             return ""
-        return self._model.choose(about, text, {name: choices[name] for name in found or choices})
+        return choose(self._model, about, text, {name: choices[name] for name in found or choices})
 
 
 def worded(found: Answer) -> str:

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from aigrid.agents.desk import Desk
+from aigrid.client.model import Model
 from aigrid.knowledge.cite import check
 from frontdesk.books import Books
 from frontdesk.desk import Conversation, FrontDesk, Reply
 from frontdesk.handbook import Handbook
-from frontdesk.model import Model
 
 MONDAY = datetime.date(2026, 5, 4)
 """The day on which the cases are played: they speak of Friday, and of 12 May."""
 
 
 def evaluate(cases: Path, orders: Path, handbook: Handbook, model: Model | None = None) -> dict[str, Any]:
-    """Play each case of a file with new books; returns the scores by kind, the citations checked, and what went wrong."""
+    """Play each case of a file with new books; returns the scores by kind, a baseline, the citations checked, and what went wrong."""
     right: Counter[str] = Counter()
     total: Counter[str] = Counter()
     wrong, citations, sound = [], 0, 0
@@ -41,7 +41,8 @@ def evaluate(cases: Path, orders: Path, handbook: Handbook, model: Model | None 
             sound += sum(check(each, handbook.page(each.source_id)) for each in reply.citations)
     scores = {kind: [right[kind], total[kind]] for kind in total}
     scores["all"] = [right.total(), total.total()]
-    return {"scores": scores, "citations": [sound, citations], "wrong": wrong}
+    baseline = {"passing every customer on to a person": [total["person"], total.total()]}
+    return {"scores": scores, "baseline": baseline, "citations": [sound, citations], "wrong": wrong}
 
 
 def fault(reply: Reply, case: dict[str, Any]) -> str:

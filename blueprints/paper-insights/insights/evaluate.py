@@ -7,7 +7,7 @@ from pathlib import Path
 import pypdfium2
 
 from insights.brief import Brief, check
-from insights.find import Statement
+from insights.find import Kind, Statement
 from insights.read import Paper
 
 KINDS = {"c": "claim", "m": "method", "l": "limit", "f": "figure"}
@@ -30,6 +30,17 @@ def scores(paper: Paper, statements: Sequence[Statement], gold: dict[str, str]) 
         theirs = {quote for quote, what in gold.items() if what == kind}
         result[kind] = (len(mine & theirs), len(mine), len(theirs))
     return result
+
+
+def by_section(paper: Paper) -> list[Statement]:
+    """Return what a paper states if a sentence is whatever its section is called: the baseline, without any cue."""
+    sections: dict[str, Kind] = {"method": "method", "result": "claim", "conclusion": "claim", "limit": "limit"}
+    found = []
+    for sentence in paper.sentences:
+        kind = next((kind for name, kind in sections.items() if name in sentence.heading.lower()), None)
+        if kind := "figure" if sentence.is_caption else kind:
+            found.append(Statement(paper.label, kind, sentence.text, sentence.page, sentence.heading, 0.0))
+    return found
 
 
 def misplaced(brief: Brief, papers: Sequence[Paper], files: Sequence[Path]) -> list[str]:

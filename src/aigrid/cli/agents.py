@@ -7,8 +7,8 @@ import msgspec
 import typer
 
 from aigrid.cli import agents_evidence, agents_memory, factory, output
-from aigrid.cli.client import Answer, RemoteError, take
 from aigrid.cli.output import Json, emit
+from aigrid.client.http import Answer, RemoteError, take
 from aigrid.core.clock import iso, mono_ns
 
 if TYPE_CHECKING:

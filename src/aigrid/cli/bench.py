@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aigrid.cli import factory, output
-from aigrid.cli.client import Answer, Gateway
 from aigrid.cli.output import Json, emit, note
 from aigrid.cli.units import energy, seconds
+from aigrid.client.http import Answer, Gateway
 from aigrid.core.errors import BadRequest, NotFound
 from aigrid.ledger.prices import usd
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from aigrid.cli import factory
-from aigrid.cli.client import Answer, Gateway
 from aigrid.cli.output import Json, emit, err, out
 from aigrid.cli.units import energy, seconds
+from aigrid.client.http import Answer, Gateway
 from aigrid.core.errors import AigridError, BadRequest, Unauthorized
 from aigrid.ledger.prices import usd
 

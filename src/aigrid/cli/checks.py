@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from aigrid.cli import factory, preflight
-from aigrid.cli.client import Gateway
+from aigrid.client.http import Gateway
 from aigrid.core.config import Config, cache
 from aigrid.core.errors import AigridError
 

@@ -10,7 +10,7 @@ from typing import IO
 
 import msgspec
 
-from aigrid.cli.client import Gateway
+from aigrid.client.http import Gateway
 from aigrid.core.config import Config, home, load
 from aigrid.core.errors import ConfigError, Conflict
 from aigrid.ledger.base import Key, Ledger

@@ -7,8 +7,8 @@ import msgspec
 import typer
 
 from aigrid.cli import factory, output
-from aigrid.cli.client import RemoteError
 from aigrid.cli.output import Json, emit
+from aigrid.client.http import RemoteError
 from aigrid.core.clock import iso
 from aigrid.core.config import load
 

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from aigrid.cli.chat import measured_by
-from aigrid.cli.client import Answer, Gateway, take
 from aigrid.cli.knowledge import excerpt, place
 from aigrid.cli.output import err, out
 from aigrid.cli.units import energy, seconds
+from aigrid.client.http import Answer, Gateway, take
 from aigrid.core.clock import mono_ns
 from aigrid.ledger.prices import usd
 

@@ -5,8 +5,8 @@ import os
 import socket
 from urllib.parse import urlsplit
 
-from aigrid.cli.client import Gateway
 from aigrid.cli.output import warn
+from aigrid.client.http import Gateway
 from aigrid.core.config import Config, UpstreamConfig
 from aigrid.core.errors import AigridError, ConfigError, Conflict, UpstreamError
 

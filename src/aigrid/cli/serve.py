@@ -14,9 +14,9 @@ from aigrid import __version__
 from aigrid.cli import factory
 from aigrid.cli.banner import show
 from aigrid.cli.books import books
-from aigrid.cli.client import Gateway
 from aigrid.cli.output import emit, note, warn
 from aigrid.cli.progress import working
+from aigrid.client.http import Gateway
 from aigrid.core.clock import SECOND, mono_ns
 from aigrid.core.config import EFFECTIVE, Config, home
 from aigrid.core.errors import AigridError, Unavailable
