@@ -60,6 +60,17 @@ class Rate:
         over = self._level + (units - limit) * MINUTE
         return -(-over // limit) if over > 0 and limit > 0 else MINUTE if over > 0 else 0
 
+    def after(self, units: int, limit: int, mono: int) -> int:
+        """Return the level once `units` are taken; -1 where they do not fit yet."""
+        level = self._level - (mono - self._at) * limit
+        level = units * MINUTE + (level if level > 0 else 0)
+        return level if level <= limit * MINUTE else -1
+
+    def take(self, level: int, mono: int) -> None:
+        """Take what `after` was asked for at the same moment."""
+        self._level = level
+        self._at = mono
+
     def add(self, units: int) -> None:
         """Take `units` (negative gives back)."""
         self._level = max(0, self._level + units * MINUTE)
