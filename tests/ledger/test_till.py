@@ -14,8 +14,9 @@ from aigrid.core.clock import DAY, SECOND, day_start, month_start
 from aigrid.core.config import Config, PriceConfig
 from aigrid.core.errors import BudgetExceeded, Conflict, LedgerUnavailable, RateLimited
 from aigrid.ledger import checks, journal, recovery, reports
+from aigrid.ledger.account import Account
 from aigrid.ledger.base import Key, Limits, Order, Record
-from aigrid.ledger.book import Account, Book
+from aigrid.ledger.book import Book
 from aigrid.ledger.energy import Sample
 from aigrid.ledger.journal import Journal
 from aigrid.ledger.prices import PriceList

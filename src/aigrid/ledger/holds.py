@@ -5,8 +5,8 @@ from collections.abc import Callable
 import msgspec
 
 from aigrid.core.clock import mono_ns
+from aigrid.ledger.account import Account
 from aigrid.ledger.base import Order, Outcome, Settlement
-from aigrid.ledger.book import Account
 from aigrid.ledger.journal import CACHED, COMPLETION, FIRST_TOKEN, PROMPT, REASONING
 from aigrid.ledger.prices import Tariff
 from aigrid.ledger.windows import MINUTE

@@ -110,13 +110,18 @@ class Journal:
 
     def settle(self, slot: int, settlement: bytes) -> bool:
         """Mark a slot settled; False where the journal cannot grow for it (at most 96 bytes always fit)."""
-        words = self._segments[slot >> _SHIFT].words
+        data, words = self._segments[slot >> _SHIFT]
         at = (slot & _MASK) * _WORDS_PER_SLOT
         start = BODY + min(words[at + HOLD] >> 32, SLOT - _RESERVE - BODY)
-        try:
-            words[at + SETTLEMENT_NEXT] = self._put(slot, start, SLOT, settlement)
-        except OSError:
-            return False
+        end = start + len(settlement)
+        if end <= SLOT:
+            base = at << 3
+            data[base + start : base + end] = settlement
+        else:
+            try:
+                words[at + SETTLEMENT_NEXT] = self._put(slot, start, SLOT, settlement)
+            except OSError:
+                return False
         words[at + SETTLEMENT] = len(settlement) << 32 | zlib.crc32(settlement)
         words[at] = SETTLED
         return True

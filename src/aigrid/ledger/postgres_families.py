@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from aigrid.ledger.account import Account
 from aigrid.ledger.base import Key, Order
-from aigrid.ledger.book import Account, Book
+from aigrid.ledger.book import Book
 from aigrid.ledger.holds import OpenHold
 from aigrid.ledger.journal import Entry
 from aigrid.ledger.postgres_desk import Family, Grant, encode
