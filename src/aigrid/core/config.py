@@ -87,6 +87,17 @@ class SiteConfig(_Section):
     ] = 0.0
 
 
+class OvernightConfig(_Section):
+    """Batches: requests that may wait, done in the capacity that interactive requests leave idle."""
+
+    max_file_mb: Annotated[int, _d("largest file for a batch, in MiB; larger gets 413"), Meta(ge=1, le=2048)] = 200
+    max_requests: Annotated[int, _d("most requests in a batch"), Meta(ge=1)] = 50_000
+    streams: Annotated[
+        int, _d("requests of batches sent at once to an engine that does not put them aside by itself"), Meta(ge=1)
+    ] = 32
+    time_zone: Annotated[str, _d("time zone of the hours in [[energy_prices]], e.g. `Europe/Berlin`")] = "UTC"
+
+
 class KnowledgeConfig(_Section):
     """What the factory knows: documents that are indexed, searched and cited."""
 
@@ -140,6 +151,13 @@ class PriceConfig(_Section):
     valid_from: Annotated[str, _d("ISO date (UTC) from which it holds")] = "1970-01-01"
 
 
+class EnergyPriceConfig(_Section):
+    """What energy costs in some hours of each day. Hours that no line names cost `site.energy_usd_per_kwh`."""
+
+    hours: Annotated[str, _d("from and to, e.g. `22:00-06:00`; in `overnight.time_zone`")]
+    usd_per_kwh: Annotated[float, _d("price of electricity in these hours"), Meta(ge=0)]
+
+
 class ModelConfig(_Section):
     """A model beyond the built-in catalogue."""
 
@@ -156,10 +174,12 @@ class Config(_Section):
     ledger: LedgerConfig = msgspec.field(default_factory=LedgerConfig)
     engine: EngineConfig = msgspec.field(default_factory=EngineConfig)
     site: SiteConfig = msgspec.field(default_factory=SiteConfig)
+    overnight: OvernightConfig = msgspec.field(default_factory=OvernightConfig)
     knowledge: KnowledgeConfig = msgspec.field(default_factory=KnowledgeConfig)
     traces: TracesConfig = msgspec.field(default_factory=TracesConfig)
     upstreams: list[UpstreamConfig] = []
     prices: list[PriceConfig] = []
+    energy_prices: list[EnergyPriceConfig] = []
     models: list[ModelConfig] = []
 
 

@@ -112,6 +112,7 @@ class GenerateRequest(msgspec.Struct):
 
     `messages` are OpenAI chat messages (chat) or `prompt` is a text or token ids (completion). `max_tokens` is
     always set: the gateway holds money for that many per choice and the engine must not make more.
+    A `patient` request may wait: an engine that can puts it aside while others want tokens.
     `body` is the client's own JSON object in the shape of `wire`, for engines that forward it. `hops` counts the
     gateways that it has passed, so that gateways which name each other do not send it around for ever.
     """
@@ -132,6 +133,7 @@ class GenerateRequest(msgspec.Struct):
     wire: Wire = "chat"
     body: dict[str, Any] = {}
     hops: int = 0
+    patient: bool = False
 
 
 class EmbedRequest(msgspec.Struct):

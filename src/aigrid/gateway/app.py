@@ -17,6 +17,9 @@ from aigrid.gateway.admin import admin_routes
 from aigrid.gateway.admin_access import authorise_admin, is_local
 from aigrid.gateway.ask import ask
 from aigrid.gateway.auth import authenticate
+from aigrid.gateway.batches.api import Batches
+from aigrid.gateway.batches.files import Files
+from aigrid.gateway.batches.shift import Shift
 from aigrid.gateway.embed import embed
 from aigrid.gateway.gate import Gate
 from aigrid.gateway.generate import Answer
@@ -29,6 +32,7 @@ from aigrid.gateway.routing import Router
 from aigrid.gateway.wire import chat, completions, messages, responses
 from aigrid.gateway.wire.base import Wire
 from aigrid.ledger.base import Ledger
+from aigrid.ledger.prices import PriceList
 
 log = logging.getLogger("aigrid.gateway")
 _TICK_S = 0.1
@@ -51,6 +55,8 @@ class Gateway:
         self.knowledge = Knowledge(self)
         self.ingestion = Ingestion(config)
         self.mcp = Mcp(self)
+        self.prices = PriceList(config)
+        self.shift = Shift(self)
         self._described: list[openapi.Described] = []
         self.started_ns = now_ns()
         self.lag_s = 0.0
@@ -70,6 +76,8 @@ class Gateway:
             **knowledge_routes(self.knowledge),
             ("POST", "/v1/knowledge/ask"): self._ask,
             ("POST", "/mcp"): self.mcp.handle,
+            **Files(self).routes(),
+            **Batches(self).routes(),
             **admin_routes(self),
         }
         self._methods: dict[str, set[str]] = {path: {"POST"} for path in self._wires}
@@ -108,11 +116,13 @@ class Gateway:
             self._methods.setdefault(path, set()).add(method)
 
     async def start(self) -> None:
-        """Watch the event loop's backlog. Ledger and engines are started by whoever made them."""
+        """Watch the event loop's backlog, and begin to work on batches. Ledger and engines are started by whoever made them."""
         self._heart = asyncio.create_task(self._beat())
+        await self.shift.start()
 
     async def stop(self) -> None:
         """Let running requests finish, within `drain_s`."""
+        await self.shift.stop()
         if not await self.gate.drain(self.config.gateway.drain_s):
             log.warning("%d requests were still running after %g s", self.running, self.config.gateway.drain_s)
         await self.ingestion.close()
@@ -187,6 +197,11 @@ class Gateway:
         handler = self._routes.get((method, pattern))
         if handler is not None and path not in self._methods:
             return handler
+        if pattern not in self._methods and path.count("/") > 2:  # such as /v1/files/ID/content
+            head, _, last = path.rpartition("/")
+            pattern = head.rpartition("/")[0] + "/*/" + last
+            if (handler := self._routes.get((method, pattern))) is not None:
+                return handler
         allowed = self._methods.get(path) or self._methods.get(pattern)
         if allowed:
             error = MethodNotAllowed(f"{request.method} {path} is not allowed; use {' or '.join(sorted(allowed))}")

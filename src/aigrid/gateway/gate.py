@@ -17,6 +17,9 @@ class Gate:
         self._queue: deque[asyncio.Future[None]] = deque()
         self.running = 0
         self.closed = False
+        self.rushing = 0
+        self.calm = asyncio.Event()
+        self.calm.set()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -66,6 +69,17 @@ class Gate:
         self.running -= 1
         if self.running == 0:
             self._empty.set()
+
+    def rush(self) -> None:
+        """Note that a request which was let in waits for its first token: what is patient makes way."""
+        self.rushing += 1
+        self.calm.clear()
+
+    def rest(self) -> None:
+        """Note that it has its first token, or ended without."""
+        self.rushing -= 1
+        if not self.rushing:
+            self.calm.set()
 
     async def drain(self, patience: float) -> bool:
         """Let nobody in any more and wait until all have left; False when `patience` seconds were not enough."""

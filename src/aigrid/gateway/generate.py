@@ -49,6 +49,7 @@ class Answer:
         self._settlement: Settlement | None = None
         self._made = self._thought = 0  # tokens of an answer that is counted when it is whole
         self._within: Within | None = None
+        self._rushing = False
 
     async def run(self) -> None:
         """Answer the request; an `AigridError` before the first byte is for the caller to write."""
@@ -58,6 +59,8 @@ class Answer:
         self.parsed.generate.hops = self.request.hops
         self.route = gateway.router.route(self.parsed.generate.model)
         await gateway.gate.enter()
+        gateway.gate.rush()
+        self._rushing = True
         try:
             order = order_for(self.parsed, self.route, key, gateway.config.gateway.default_max_tokens)
             self.hold = await gateway.ledger.hold(order)
@@ -81,7 +84,13 @@ class Answer:
                     duration_ns=now - self._begin_ns, first_ns=self._first_ns, overhead_ns=self._overhead_ns,
                 )  # fmt: skip
         finally:
+            self._rest()
             gateway.gate.leave()
+
+    def _rest(self) -> None:
+        if self._rushing:
+            self._rushing = False
+            self.gateway.gate.rest()
 
     def _leave(self) -> None:
         self._left = True
@@ -141,6 +150,7 @@ class Answer:
 
     async def _start(self, encoder: Encoder) -> None:
         self.started = True
+        self._rest()
         self.encoder = encoder
         now = mono_ns()
         self._first_ns = now - self._begin_ns
@@ -162,6 +172,7 @@ class Answer:
                 if chunk.deltas or chunk.raw is not None:
                     if not self._first_ns:
                         self._first_ns = mono_ns() - self._begin_ns
+                        self._rest()
                         self.hold.mark_first_token()
                     for delta in chunk.deltas:
                         self._made += delta.tokens

@@ -1,6 +1,6 @@
 """Requests and responses over raw ASGI: only what the gateway needs."""
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
@@ -96,6 +96,20 @@ class Request:
                 break
         self._body = parts[0] if len(parts) == 1 else b"".join(parts)
         return self._body
+
+    async def chunks(self, limit: int) -> AsyncIterator[bytes]:
+        """Yield the body as it comes, instead of `body`; raises `TooLarge` beyond `limit` bytes and `ClientGone`."""
+        size, more = 0, True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part, more = message.get("body", b""), message.get("more_body", False)
+            size += len(part)
+            if size > limit:
+                raise TooLarge(f"the request body has more than {limit:,} bytes, which is all this gateway takes")
+            if part:
+                yield part
 
     async def json(self, limit: int) -> dict[str, Any]:
         """Return the body as a JSON object; raises `BadRequest` when it is not one."""

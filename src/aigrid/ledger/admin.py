@@ -4,7 +4,6 @@ Who made it is written down in the same transaction. The statements are plain SQ
 passes in what runs one and returns its rows.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,12 +11,9 @@ import msgspec
 from aigrid.core.clock import now_ns
 from aigrid.core.errors import BadRequest, NotFound
 from aigrid.core.ids import new_id
-from aigrid.ledger.base import AuditEntry, Key, Limits, Scope, Tenant
+from aigrid.ledger.base import AuditEntry, Key, Limits, Run, Scope, Tenant
 from aigrid.ledger.keys import digest, new_secret
 from aigrid.ledger.prices import PriceList
-
-Run = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
-"""Runs one statement and returns its rows."""
 
 _KEY = "id, digest, tenant, name, scope, hint, limits, created_ns, revoked_ns"
 _NAME_MAX = 200

@@ -14,8 +14,8 @@ import msgspec
 from aigrid.core.clock import now_ns
 from aigrid.core.errors import BadRequest
 from aigrid.ledger import admin, reports
-from aigrid.ledger.admin import By, Run
-from aigrid.ledger.base import ACTOR, AuditEntry, Bucket, Filter, Key, Limits, Record, Report, Scope, Tenant
+from aigrid.ledger.admin import By
+from aigrid.ledger.base import ACTOR, AuditEntry, Bucket, Filter, Key, Limits, Record, Report, Run, Scope, Tenant
 from aigrid.ledger.book import Book
 from aigrid.ledger.keys import KeyRing
 
@@ -47,6 +47,19 @@ class Answers(ABC):
     @abstractmethod
     async def _held(self) -> tuple[int, int]:
         """Return how many holds are open, and the nano-dollars that they hold."""
+
+    async def read(self, ask: Callable[[Run], T]) -> T:
+        """Ask for what other parts keep in the ledger's database (`shelf`); raises `LedgerUnavailable`."""
+        return await self._read(ask)
+
+    async def write(self, do: Callable[[Run], T]) -> T:
+        """Change what other parts keep there, in one durable transaction; raises `LedgerUnavailable`."""
+        return await self._write(do)
+
+    def key(self, key_id: str) -> Key | None:
+        """Return a live key by its id, from memory."""
+        found = self.ring.by_id.get(key_id)
+        return found if found is not None and found.revoked_ns is None else None
 
     def authenticate(self, secret: str) -> Key | None:
         """Return the live key for a secret from memory, at once; None for "not known here (yet)"."""

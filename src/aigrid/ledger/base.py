@@ -5,10 +5,14 @@ exit settles it exactly once from what was counted; the rest of the hold is rele
 (`nusd`), energy integer millijoules (`mj`), time integer nanoseconds (`ns`).
 """
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
+Run = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+"""Runs one statement and returns its rows."""
 
 Tier = Literal["fast", "think", "overnight"]
 Scope = Literal["inference", "admin"]
@@ -301,6 +305,18 @@ class Ledger(Protocol):
 
     async def check(self) -> list[str]:
         """Derive every balance again from the records and return each disagreement as a sentence; empty is good."""
+
+    async def read(self, ask: Callable[[Run], T]) -> T:
+        """Ask for what other parts keep in the ledger's database (`shelf`); raises `LedgerUnavailable`."""
+
+    async def write(self, do: Callable[[Run], T]) -> T:
+        """Change what other parts keep there, in one durable transaction; raises `LedgerUnavailable`."""
+
+    def key(self, key_id: str) -> Key | None:
+        """Return a live key by its id, from memory."""
+
+    def forecast(self, hold: Hold, prompt: int, cached: int, completion: int, reasoning: int) -> Settlement:
+        """Return what settling a hold would come to if these were its counts; changes nothing."""
 
     def health(self) -> dict[str, Any]:
         """Return what `/health/ready` shows: database reachable, records waiting for commit, last error.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from aigrid.ledger.admin import Run
+from aigrid.ledger.base import Run
 from aigrid.ledger.schema import DIMENSIONS, METER_SUMS, SPANS, SUMS
 
 _SANE = (

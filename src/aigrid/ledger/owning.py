@@ -17,7 +17,7 @@ from aigrid.ledger.holds import OpenHold
 from aigrid.ledger.prices import PriceList
 from aigrid.ledger.recovery import Recover
 from aigrid.ledger.ticker import Ticker
-from aigrid.ledger.till import Batch, Till
+from aigrid.ledger.till import Batch, Till, charge
 
 
 class Healthy(Protocol):
@@ -80,6 +80,17 @@ class Owning(Answers):
         settlement = self._owned().settle(hold, outcome, site=site, usage_source=usage_source, note=note)
         self._wake()
         return settlement
+
+    def forecast(self, hold: Hold, prompt: int, cached: int, completion: int, reasoning: int) -> Settlement:
+        """Return what settling a hold would come to if these were its counts; changes nothing."""
+        assert isinstance(hold, OpenHold)
+        revenue, _ = charge(
+            hold.tariff, prompt, min(cached, prompt), completion, hold.order.prompt_bound, hold.completion_bound,
+            hold.amount_nusd,
+        )  # fmt: skip
+        return Settlement(
+            hold.id, prompt, completion, reasoning, min(cached, prompt), revenue, hold.energy_mj, hold.energy_source
+        )
 
     async def flush(self) -> None:
         """Return when everything settled until now is committed; waits as long as the database fails."""

@@ -15,8 +15,7 @@ from aigrid.core.clock import now_ns
 from aigrid.core.config import Config, home
 from aigrid.core.errors import Conflict
 from aigrid.ledger import admin, postgres_checks, postgres_recovery
-from aigrid.ledger.admin import Run
-from aigrid.ledger.base import Hold, Key, Order, Outcome, Record, Settlement
+from aigrid.ledger.base import Hold, Key, Order, Outcome, Record, Run, Settlement
 from aigrid.ledger.energy import Meter
 from aigrid.ledger.holds import OpenHold
 from aigrid.ledger.keys import KeyRing

@@ -1,7 +1,7 @@
 """The auditor of what several gateways share: derives every account again from records and open holds."""
 
 from aigrid.ledger import checks
-from aigrid.ledger.admin import Run
+from aigrid.ledger.base import Run
 
 _BOTH = "LATERAL (VALUES ('tenant ' || tenant), ('key ' || key_id)) AS both_ (name)"
 

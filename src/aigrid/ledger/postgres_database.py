@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from aigrid.ledger.admin import Run
+from aigrid.ledger.base import Run
 from aigrid.ledger.postgres_desk import clean
 from aigrid.ledger.postgres_schema import ADMIN_LOCK, migrate
 from aigrid.ledger.postgres_writer import address, unreachable

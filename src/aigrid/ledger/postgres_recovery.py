@@ -9,8 +9,7 @@ import msgspec
 
 from aigrid.core.clock import now_ns
 from aigrid.ledger import admin, journal, recovery, reports
-from aigrid.ledger.admin import Run
-from aigrid.ledger.base import Record
+from aigrid.ledger.base import Record, Run
 from aigrid.ledger.holds import SettledNote
 from aigrid.ledger.journal import Entry
 from aigrid.ledger.recovery import Left, Recover
@@ -76,7 +75,7 @@ def _reported(run: Run, gateway: str, note: str) -> list[Left]:
     found = []
     for (open_,) in run("SELECT open FROM holds WHERE gateway = ? ORDER BY id", (gateway,)):
         left, _ = recovery.left_behind(_entries(open_))
-        found += [one._replace(settled=_settled(one, note)) for one in left]
+        found += [one._replace(settled=_settled(one, note)) for one in recovery.with_answers(run, left)]
     return found
 
 

@@ -11,6 +11,7 @@ from typing import cast
 from psycopg import Connection
 
 from aigrid.core.errors import ConfigError
+from aigrid.ledger import shelf
 from aigrid.ledger.schema import DIMENSIONS, METER, METER_SUMS, SPANS, SUMS, USAGE
 
 MIGRATION_LOCK = 0x6169_6772_6964
@@ -181,5 +182,10 @@ CREATE TRIGGER rolled_up AFTER INSERT ON {table} REFERENCING NEW TABLE AS fresh
 """
 
 
-MIGRATIONS: list[Step] = [first]
+def second() -> str:
+    """Make the tables of files and batches."""
+    return ";\n".join(shelf.tables("bytea"))
+
+
+MIGRATIONS: list[Step] = [first, second]
 """Step n brings the tables from version n to version n + 1. A step is never changed once released."""

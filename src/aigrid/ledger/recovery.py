@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from aigrid.core.ids import new_id
-from aigrid.ledger import admin, reports
-from aigrid.ledger.admin import Run
+from aigrid.ledger import admin, reports, shelf
 from aigrid.ledger.attribution import MeterRow
-from aigrid.ledger.base import Outcome, Record
+from aigrid.ledger.base import Outcome, Record, Run
 from aigrid.ledger.holds import HoldNote, SettledNote
 from aigrid.ledger.journal import Entry
 from aigrid.ledger.schema import METER, USAGE
@@ -89,6 +88,7 @@ def commit(
     To be called in one transaction. `engine` has the completion tokens that engines report by hold id. Doing it
     again (a crash may come between this and emptying the journal) changes nothing.
     """
+    left = with_answers(run, left)
     known = reports.known(run, [(one.hold.id, one.hold.created_ns) for one in left])
     new = [one for one in left if (one.hold.id, one.hold.created_ns) not in known]
     rows = [_row(one, engine.get(one.hold.id), now) for one in new]
@@ -105,6 +105,26 @@ def commit(
         detail = f"{unreadable} holds in the journal were unreadable after a power cut and could not be settled"
         admin.append_audit(run, admin.By("ledger"), "journal.unreadable", detail)
     return [Record(*row) for row, one in zip(rows, new, strict=True) if one.settled is None]
+
+
+def with_answers(run: Run, left: Sequence[Left]) -> list[Left]:
+    """Return what was left with the counts of requests of batches whose answers are written.
+
+    Their counts reach the journal only after that, so that no crash can charge for an answer that is not there.
+    """
+    found = shelf.counted(run, [one.hold.id for one in left if one.settled is None and one.hold.tier == "overnight"])
+    return [one._replace(entry=_at_least(one.entry, found.get(one.hold.id))) for one in left]
+
+
+def _at_least(entry: Entry, counts: tuple[int, int, int, int] | None) -> Entry:
+    if counts is None:
+        return entry
+    prompt, cached, completion, reasoning = counts
+    return entry._replace(
+        prompt_tokens=max(entry.prompt_tokens, prompt), cached_tokens=max(entry.cached_tokens, cached),
+        completion_tokens=max(entry.completion_tokens, completion),
+        reasoning_tokens=max(entry.reasoning_tokens, reasoning),
+    )  # fmt: skip
 
 
 def _row(left: Left, reported: int | None, now: int) -> Row:

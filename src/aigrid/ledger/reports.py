@@ -7,8 +7,7 @@ records at the edges of those, so a report costs the same after a thousand recor
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
-from aigrid.ledger.admin import Run
-from aigrid.ledger.base import Bucket, Filter, GroupBy, Idle, Record, Sum
+from aigrid.ledger.base import Bucket, Filter, GroupBy, Idle, Record, Run, Sum
 from aigrid.ledger.schema import DAY_NS, DIMENSIONS, METER_SUMS, SPANS, SUMS, USAGE
 
 FAR_NS = 106_000 * DAY_NS

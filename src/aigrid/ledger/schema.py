@@ -1,7 +1,8 @@
 """The SQLite schema, as a list of migrations, and the columns that reports add up.
 
 Every table is append-only, enforced by triggers, except the rollups: sums by minute, hour and day that `insert` keeps
-in the same transaction as the rows, and that `check` derives again.
+in the same transaction as the rows, and that `check` derives again; and files and batches, which are work to be done,
+not a record of it.
 """
 
 import sqlite3
@@ -10,9 +11,9 @@ from itertools import chain
 from typing import Any
 
 from aigrid.core.errors import ConfigError
-from aigrid.ledger.admin import Run
+from aigrid.ledger import shelf
 from aigrid.ledger.attribution import MeterRow
-from aigrid.ledger.base import Record
+from aigrid.ledger.base import Record, Run
 
 MINUTE_NS = 60_000_000_000
 HOUR_NS = 3_600_000_000_000
@@ -168,3 +169,10 @@ def first(connection: sqlite3.Connection) -> None:
         append_only(connection, table)
     rolled_up(connection, "usage", DIMENSIONS, SUMS)
     rolled_up(connection, "meter", ("source",), METER_SUMS)
+
+
+@migration
+def second(connection: sqlite3.Connection) -> None:
+    """Make the tables of files and batches."""
+    for statement in shelf.tables("BLOB"):
+        connection.execute(statement)

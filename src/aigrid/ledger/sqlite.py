@@ -17,8 +17,7 @@ from typing import TypeVar
 from aigrid.core.clock import day_start, month_start, now_ns
 from aigrid.core.config import Config
 from aigrid.ledger import admin, checks, journal, recovery, reports
-from aigrid.ledger.admin import Run
-from aigrid.ledger.base import Hold, Order, Record
+from aigrid.ledger.base import Hold, Order, Record, Run
 from aigrid.ledger.energy import Meter
 from aigrid.ledger.holds import OpenHold
 from aigrid.ledger.journal import Journal

@@ -19,8 +19,8 @@ import msgspec
 
 from aigrid.core.clock import now_ns
 from aigrid.core.errors import LedgerUnavailable
-from aigrid.ledger.admin import Run
 from aigrid.ledger.attribution import MeterRow
+from aigrid.ledger.base import Run
 from aigrid.ledger.schema import METER, USAGE, insert
 from aigrid.ledger.till import Batch, Row
 
