@@ -111,6 +111,19 @@ class KnowledgeConfig(_Section):
     private_urls: Annotated[bool, _d("fetch pages from addresses of this machine and private networks, too")] = False
 
 
+class ThinkingConfig(_Section):
+    """How hard to think: what the tiers mean is in `[[tiers]]`, here or in a file of their own."""
+
+    policy: Annotated[str, _d("file with more `[[tiers]]`, which come after those of this one; empty is none")] = ""
+    by_effort: Annotated[
+        bool,
+        _d("a request that names a `reasoning_effort` and no tier thinks, where its model does not do so by itself"),
+    ] = True
+    max_usd: Annotated[
+        float, _d("most that one request that thinks may cost, all its candidates together; 0 is no cap"), Meta(ge=0)
+    ] = 0.0
+
+
 class TracesConfig(_Section):
     """Where the traces of agents' runs go, in OpenTelemetry's GenAI names."""
 
@@ -158,6 +171,28 @@ class EnergyPriceConfig(_Section):
     usd_per_kwh: Annotated[float, _d("price of electricity in these hours"), Meta(ge=0)]
 
 
+class TierConfig(_Section):
+    """Which model and strategy serve a tier. The first entry that fits a request counts."""
+
+    tier: Annotated[Literal["fast", "think", "overnight"], _d("tier that it is about")]
+    model: Annotated[str, _d("model that was asked for, or `*`")] = "*"
+    serve: Annotated[str, _d("model that answers; empty is the one asked for")] = ""
+    strategy: Annotated[
+        Literal["plain", "adaptive", "self_consistency"],
+        _d("how the answer is found; `plain` asks once"),
+    ] = "plain"
+    effort: Annotated[
+        Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"],
+        _d("effort of requests that name none"),
+    ] = "medium"
+    n: Annotated[int, _d("most candidates; 0 is as the effort says"), Meta(ge=0, le=64)] = 0
+    scorer: Annotated[str, _d("what scores candidates: `likelihood`, `critic`, `reward`, `schema`, `regex`, …")] = ""
+    critic: Annotated[str, _d("model that criticises, scores or judges; empty is the one that answers")] = ""
+    pattern: Annotated[str, _d("regular expression that finds the answer in a text; empty finds common marks")] = ""
+    answers: Annotated[Literal["text", "number"], _d("what an answer is; `number` is the last number there")] = "text"
+    rounds: Annotated[int, _d("rounds of refinement or debate"), Meta(ge=1, le=8)] = 2
+
+
 class ModelConfig(_Section):
     """A model beyond the built-in catalogue."""
 
@@ -176,10 +211,12 @@ class Config(_Section):
     site: SiteConfig = msgspec.field(default_factory=SiteConfig)
     overnight: OvernightConfig = msgspec.field(default_factory=OvernightConfig)
     knowledge: KnowledgeConfig = msgspec.field(default_factory=KnowledgeConfig)
+    thinking: ThinkingConfig = msgspec.field(default_factory=ThinkingConfig)
     traces: TracesConfig = msgspec.field(default_factory=TracesConfig)
     upstreams: list[UpstreamConfig] = []
     prices: list[PriceConfig] = []
     energy_prices: list[EnergyPriceConfig] = []
+    tiers: list[TierConfig] = []
     models: list[ModelConfig] = []
 
 

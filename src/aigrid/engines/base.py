@@ -154,7 +154,10 @@ class Embeddings(msgspec.Struct):
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """What a client may ask of a model. `context` is in tokens, prompt and completion together."""
+    """What a client may ask of a model. `context` is in tokens, prompt and completion together.
+
+    A model that `reasons` does by itself what a `reasoning_effort` asks for.
+    """
 
     id: str
     context: int = 8192
@@ -164,6 +167,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     tools: bool = True
     grammar: bool = True
     logprobs: bool = True
+    reasons: bool = False
     owned_by: str = "aigrid"
 
 

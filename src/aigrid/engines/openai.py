@@ -36,7 +36,7 @@ _LARGEST_FRAME = 4 << 20
 _LARGEST_ERROR = 64 << 10
 
 _OURS = {
-    "max_tokens", "max_completion_tokens", "service_tier", "stream", "stream_options",
+    "max_tokens", "max_completion_tokens", "service_tier", "aigrid", "stream", "stream_options",
     "n_predict", "num_predict", "max_new_tokens", "max_length", "min_tokens", "best_of", "use_beam_search",
 }  # fmt: skip
 """Fields that are not passed on as they came: our own, and other servers' names for more tokens than are held for."""
@@ -62,7 +62,7 @@ class OpenAIEngine:
         self._state: Literal["ready", "starting", "down"] = "starting"
 
     def _info(self, model: str) -> ModelInfo:
-        return ModelInfo(model, self.config.context, embeddings=True, owned_by=self.name)
+        return ModelInfo(model, self.config.context, embeddings=True, reasons=True, owned_by=self.name)
 
     async def start(self) -> None:
         """Ask the upstream whether it is there and, where none are configured, for its models; keep asking."""

@@ -29,6 +29,7 @@ from aigrid.gateway.knowledge import Knowledge, knowledge_routes
 from aigrid.gateway.mcp import Mcp, Offered
 from aigrid.gateway.metrics import Metrics
 from aigrid.gateway.routing import Router
+from aigrid.gateway.think import Thinking
 from aigrid.gateway.wire import chat, completions, messages, responses
 from aigrid.gateway.wire.base import Wire
 from aigrid.ledger.base import Ledger
@@ -49,6 +50,7 @@ class Gateway:
         self.engines = list(engines)
         self.router = Router(engines, {upstream.name: upstream.retries for upstream in config.upstreams})
         limits = config.gateway
+        self.thinking = Thinking(config, self.router)
         self.gate = Gate(limits.max_running, limits.max_waiting, limits.max_wait_s)
         self.metrics = Metrics()
         self.max_body = limits.max_body_mb << 20

@@ -57,7 +57,7 @@ class Answer:
         key = await authenticate(self.request, gateway.ledger)
         self.parsed = self.wire.parse(await self.request.json(gateway.max_body), self.id)
         self.parsed.generate.hops = self.request.hops
-        self.route = gateway.router.route(self.parsed.generate.model)
+        self.route = gateway.thinking.route(self.parsed)
         await gateway.gate.enter()
         gateway.gate.rush()
         self._rushing = True

@@ -9,17 +9,16 @@ from abc import ABC, abstractmethod
 from asyncio import CancelledError, sleep
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aigrid.core.clock import mono_ns
-from aigrid.core.errors import RateLimited, Unavailable, UpstreamError, UpstreamTimeout
+from aigrid.core.errors import BudgetExceeded, RateLimited, Unavailable, UpstreamError, UpstreamTimeout
 from aigrid.core.ids import new_id
 from aigrid.engines.base import Chunk, Engine, GenerateRequest, Usage
 from aigrid.gateway.http import Header, Request
 from aigrid.gateway.routing import Route
 from aigrid.gateway.spent import Spent
+from aigrid.gateway.wire.base import Told
 from aigrid.ledger.base import Hold, Key, Order, Outcome, Settlement, Tier
 
 if TYPE_CHECKING:
@@ -43,8 +42,22 @@ class Composite(ABC):
         """Return the nano-dollars that all requests within one may cost together."""
 
 
+class Meter(Protocol):
+    """Watches what one request within another uses."""
+
+    def counted(self, hold: Hold) -> None:
+        """Look at the counts after a chunk; raises `BudgetExceeded` to stop the request there."""
+
+    def settled(self, settlement: Settlement) -> None:
+        """Take what the request came to."""
+
+
 class Within:
-    """A request that makes others. `spent` is what they came to; `headers` go with the answer. `tier` is theirs."""
+    """A request that makes others. `spent` is what they came to; `headers` go with the answer. `tier` is theirs.
+
+    Where only one of them is the answer, `shown_tokens` are its tokens: all others are reasoning. `thinking` says how
+    it came about, where the client wants to know.
+    """
 
     def __init__(self, gateway: "Gateway", request: Request, hold: Hold) -> None:
         self.gateway = gateway
@@ -52,6 +65,8 @@ class Within:
         self.tier = hold.order.tier
         self.spent = Spent()
         self.headers: list[Header] = []
+        self.shown_tokens: int | None = None
+        self.thinking: dict[str, Any] | None = None
         self._request = request
         self._reasoning = 0
 
@@ -84,7 +99,7 @@ class Within:
         """Return what `work` finds for a question in the library."""
         return await self.gateway.knowledge.consult(self.key, question, work, self.spent, self.hold)
 
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+    async def generate(self, request: GenerateRequest, meter: Meter | None = None) -> AsyncGenerator[Chunk, None]:
         """Make tokens: held out of the first request's hold, counted, settled. Fails over before the first chunk.
 
         Raises `BudgetExceeded` where what is left of the hold is not enough.
@@ -102,12 +117,14 @@ class Within:
             async with aclosing(self._tries(request, route, step)) as chunks:
                 async for chunk in chunks:
                     step.count(chunk)
+                    if meter is not None:
+                        meter.counted(hold)
                     yield chunk
                     if hold.completion_tokens > hold.completion_bound:
                         break
             step.close()
             outcome = "finished"
-        except (CancelledError, GeneratorExit):
+        except (CancelledError, GeneratorExit, BudgetExceeded):
             step.close()
             outcome = "stopped"
             raise
@@ -117,6 +134,8 @@ class Within:
         finally:
             source = step.usage.source
             settlement = gateway.ledger.settle(hold, outcome, site=step.site, usage_source=source, note=step.note)
+            if meter is not None:
+                meter.settled(settlement)
             self.spent.add(settlement)
             self.spent.cached_tokens += settlement.cached_tokens
             self._reasoning += settlement.reasoning_tokens
@@ -128,19 +147,21 @@ class Within:
     def told(self, usage: Usage, settlement: Settlement) -> tuple[Usage, Settlement]:
         """Return usage and settlement of the whole request: its own and all within it."""
         spent = self.spent
+        completion = usage.completion_tokens + spent.completion_tokens
+        reasoning = usage.reasoning_tokens + self._reasoning
+        if self.shown_tokens is not None:
+            reasoning = max(0, completion - self.shown_tokens)
         whole = Usage(
             usage.prompt_tokens + spent.prompt_tokens,
-            usage.completion_tokens + spent.completion_tokens,
-            usage.reasoning_tokens + self._reasoning,
+            completion,
+            reasoning,
             usage.cached_tokens + spent.cached_tokens,
         )
         revenue, energy = settlement.revenue_nusd + spent.cost_nusd, settlement.energy_mj + spent.energy_mj
         source = settlement.energy_source or spent.energy_source
-        return whole, msgspec.structs.replace(
-            settlement,
-            prompt_tokens=whole.prompt_tokens, completion_tokens=whole.completion_tokens,
-            reasoning_tokens=whole.reasoning_tokens, cached_tokens=whole.cached_tokens,
-            revenue_nusd=revenue, energy_mj=energy, energy_source=source,
+        return whole, Told(
+            settlement.hold_id, whole.prompt_tokens, whole.completion_tokens, whole.reasoning_tokens,
+            whole.cached_tokens, revenue, energy, source, self.thinking,
         )  # fmt: skip
 
     def _order(self, request: GenerateRequest, route: Route) -> Order:

@@ -90,6 +90,7 @@ class Hold(Protocol):
     completion_tokens: int
     reasoning_tokens: int
     cached_tokens: int
+    energy_mj: int
     settled: bool
 
     def count(self, completion: int = 0, reasoning: int = 0) -> None:

@@ -12,7 +12,7 @@ from aigrid import __version__
 from aigrid.core.errors import AigridError
 from aigrid.engines.base import Chunk, Delta, FinishReason, TokenLogprob, ToolCall, Usage
 from aigrid.gateway.http import error_body
-from aigrid.gateway.wire.base import Parsed
+from aigrid.gateway.wire.base import Parsed, Told
 from aigrid.ledger.base import Settlement
 
 encode = msgspec.json.encode
@@ -62,6 +62,7 @@ def cost_object(settlement: Settlement) -> dict[str, Any]:
         "cost_nusd": settlement.revenue_nusd,
         "energy_mj": settlement.energy_mj,
         "energy_source": settlement.energy_source,
+        **({"thinking": settlement.thinking} if isinstance(settlement, Told) and settlement.thinking else {}),
     }
 
 

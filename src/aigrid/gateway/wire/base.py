@@ -4,15 +4,54 @@ A format turns the client's JSON object into a `GenerateRequest` and what the en
 It neither admits, nor counts, nor settles: `gateway/generate.py` does that once for all formats.
 """
 
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import msgspec
+from msgspec import Meta
 
+from aigrid.core.clock import SECOND
 from aigrid.core.errors import AigridError, BadRequest
 from aigrid.engines.base import Chunk, GenerateRequest, Usage
 from aigrid.ledger.base import Settlement, Tier
+from aigrid.ledger.prices import nusd
+from aigrid.thinking.budget import Caps
 
 T = TypeVar("T")
+
+
+StrategyName = Literal["plain", "adaptive", "self_consistency"]
+ScorerName = Literal["likelihood", "critic", "reward", "schema", "regex", "program"]
+
+
+class ThinkingBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Our addition to requests, `aigrid`: how to think, what it may use, and whether to show how the answer came about.
+
+    The caps are for all candidates together: `max_cost_usd` in dollars, `max_tokens` prompt and completion tokens,
+    `max_joules` of energy, `max_seconds` of wall time.
+    """
+
+    trace: bool = False
+    strategy: StrategyName | None = None
+    n: Annotated[int, Meta(ge=1, le=64)] | None = None
+    scorer: ScorerName | None = None
+    rounds: Annotated[int, Meta(ge=1, le=8)] | None = None
+    max_cost_usd: Annotated[float, Meta(gt=0, le=1e6)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_joules: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    max_seconds: Annotated[float, Meta(gt=0, le=1e6)] | None = None
+
+    @property
+    def max_nusd(self) -> int | None:
+        """The cap on money, in nano-dollars."""
+        return None if self.max_cost_usd is None else nusd(f"{self.max_cost_usd:.9f}", "aigrid.max_cost_usd")
+
+    @property
+    def caps(self) -> Caps | None:
+        """What all candidates together may use; None where nothing is said of it."""
+        millijoules = None if self.max_joules is None else int(self.max_joules * 1000)
+        nanoseconds = None if self.max_seconds is None else int(self.max_seconds * SECOND)
+        caps = Caps(self.max_tokens, self.max_nusd, millijoules, nanoseconds)
+        return caps if caps != Caps() else None
 
 
 class Parsed(msgspec.Struct):
@@ -20,6 +59,13 @@ class Parsed(msgspec.Struct):
 
     generate: GenerateRequest
     tier: Tier = "fast"
+    thinking: ThinkingBody | None = None
+
+
+class Told(Settlement, frozen=True):
+    """What a client is told of a request that made others: their sum, and how they led to the answer if it asked."""
+
+    thinking: dict[str, Any] | None = None
 
 
 class Encoder(Protocol):

@@ -14,7 +14,6 @@ from aigrid.gateway.wire.content import Message, plain
 from aigrid.gateway.wire.grammar import grammar_of
 from aigrid.gateway.wire.sampling import (
     Metadata,
-    ReasoningEffort,
     Shared,
     TokenLimit,
     parsed_of,
@@ -42,7 +41,6 @@ class ChatBody(Shared, kw_only=True):
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: ReasoningEffort | None = None
     modalities: list[str] | None = None
     metadata: Metadata | None = None
     store: bool | None = None

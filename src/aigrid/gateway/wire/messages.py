@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from aigrid.core.errors import AigridError, BadRequest
 from aigrid.engines.base import GenerateRequest, Grammar, Sampling
 from aigrid.gateway.wire import tools as chat_tools
-from aigrid.gateway.wire.base import Encoder, Parsed, Wire, convert, tier_of
+from aigrid.gateway.wire.base import Encoder, Parsed, ThinkingBody, Wire, convert, tier_of
 from aigrid.gateway.wire.grammar import check_schema, schema_grammar
 from aigrid.gateway.wire.messages_events import MessageEncoder, error_body
 from aigrid.gateway.wire.messages_input import SystemText, Turn, messages_of
@@ -115,6 +115,7 @@ class MessageBody(CountBody, kw_only=True):
     stream: bool | None = None
     metadata: UserMetadata | None = None
     service_tier: MessageTier | None = None
+    aigrid: ThinkingBody | None = None
 
 
 class _Messages:
@@ -138,11 +139,12 @@ class _Messages:
             "top_p": asked.top_p,
             "top_k": asked.top_k or None,
             "stream": asked.stream,
+            "service_tier": asked.service_tier,
             "user": asked.metadata.user_id if asked.metadata else None,
         }
         generate.body |= {name: value for name, value in more.items() if value is not None}
         tier = "default" if asked.service_tier == "standard_only" else asked.service_tier
-        return Parsed(generate, tier_of(tier))
+        return Parsed(generate, tier_of(tier), asked.aigrid)
 
     def encoder(self, parsed: Parsed, created: int) -> Encoder:
         return MessageEncoder(parsed.generate)

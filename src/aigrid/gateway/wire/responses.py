@@ -9,7 +9,7 @@ from aigrid.core.errors import AigridError
 from aigrid.engines.base import GenerateRequest, Grammar, Sampling
 from aigrid.gateway.http import error_body
 from aigrid.gateway.wire import tools as chat_tools
-from aigrid.gateway.wire.base import Encoder, Parsed, Wire, convert, tier_of
+from aigrid.gateway.wire.base import Encoder, Parsed, ThinkingBody, Wire, convert, tier_of
 from aigrid.gateway.wire.grammar import JsonObjectFormat, JsonSchema, TextFormat, check_schema, schema_grammar
 from aigrid.gateway.wire.responses_events import ResponseEncoder
 from aigrid.gateway.wire.responses_input import messages_of
@@ -95,6 +95,7 @@ class ResponseBody(Struct, kw_only=True):
     metadata: Metadata | None = None
     store: bool | None = None
     service_tier: TierName | None = None
+    aigrid: ThinkingBody | None = None
     user: str | None = None
 
 
@@ -143,7 +144,7 @@ class _Responses:
             stream=bool(asked.stream),
             body={name: value for name, value in chat.items() if value is not None},
         )
-        return ParsedResponse(generate, tier_of(asked.service_tier), body)
+        return ParsedResponse(generate, tier_of(asked.service_tier), asked.aigrid, body)
 
     def encoder(self, parsed: Parsed, created: int) -> Encoder:
         assert isinstance(parsed, ParsedResponse)

@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from aigrid.core.errors import BadRequest
 from aigrid.engines.base import GenerateRequest, Sampling
-from aigrid.gateway.wire.base import Parsed, tier_of
+from aigrid.gateway.wire.base import Parsed, ThinkingBody, tier_of
 from aigrid.gateway.wire.grammar import ResponseFormat
 
 MAX_TOKENS = 2**31 - 1
@@ -61,6 +61,8 @@ class Shared(Struct, kw_only=True):
     logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     response_format: ResponseFormat | None = None
     service_tier: TierName | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    aigrid: ThinkingBody | None = None
     user: str | None = None
 
 
@@ -101,7 +103,7 @@ def sampling_of(shared: Shared, logprobs: bool = False, top_logprobs: int = 0) -
 
 def parsed_of(shared: Shared, generate: GenerateRequest) -> Parsed:
     """Return the request with its tier."""
-    return Parsed(generate, tier_of(shared.service_tier))
+    return Parsed(generate, tier_of(shared.service_tier), shared.aigrid)
 
 
 def refuse(body: dict[str, Any], reasons: dict[str, str]) -> None:

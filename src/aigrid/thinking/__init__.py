@@ -1,0 +1,1 @@
+"""Thinking: more tokens for one answer, spent where they help, within a budget."""
