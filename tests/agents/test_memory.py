@@ -196,6 +196,19 @@ async def test_over_http_a_tenant_sees_corrects_and_erases_its_own_memories_and_
         assert (await door.ask("DELETE", "/v1/agents/memory?user=ann"))[2]["erased"] == 1
         again = (await door.ask("POST", "/v1/agents/memory", body))[2]["id"]
         assert (await door.ask("DELETE", f"/admin/agents/memory/{again}", secret=admin))[2]["erased"] == 1
+        again = (await door.ask("POST", "/v1/agents/memory", body))[2]["id"]
+        everyones = "/admin/agents/memory"
+        status, _, changed = await door.ask("PATCH", f"{everyones}/{again}", {"text": "Ann likes Milk"}, secret=admin)
+        assert (status, changed["text"], changed["about"]) == (200, "Ann likes Milk", "ann")
+        for words, count in (("milk%20ANN", 1), ("milk%20tea", 0)):
+            assert (await door.ask("GET", f"{everyones}?query={words}", secret=admin))[2]["count"] == count
+        for method, path, change in (("PATCH", f"{everyones}/{again}", {"text": "x"}), ("DELETE", everyones, None)):
+            assert (await door.ask(method, path, change))[0] == 403
+        assert (await door.ask("DELETE", everyones, secret=admin))[0] == 400
+        assert (await door.ask("DELETE", f"{everyones}?tenant=globex", secret=admin))[2]["erased"] == 0
+        assert (await door.ask("DELETE", f"{everyones}?tenant=acme", secret=admin))[2]["erased"] == 1
+        acts = [entry.act for entry in await door.ledger.audit_log()]
+        assert {"agents.correct", "agents.forget"} <= set(acts)
         assert any(entry.act == "agents.forget" for entry in await door.ledger.audit_log())
         assert (await door.ask("POST", "/v1/agents/memory", {**body, "agent": "nobody"}))[0] == 404
         (spec.agents_folder() / "plain.yaml").write_text("name: plain\ninstructions: x\n")

@@ -47,6 +47,8 @@ class MemoryApi:
             ("PATCH", "/v1/agents/memory/*"): self.edit,
             ("DELETE", "/v1/agents/memory/*"): self.forget,
             ("GET", "/admin/agents/memory"): self.everyones,
+            ("DELETE", "/admin/agents/memory"): self.erase_all,
+            ("PATCH", "/admin/agents/memory/*"): self.correct,
             ("DELETE", "/admin/agents/memory/*"): self.erase,
         }
 
@@ -80,13 +82,7 @@ class MemoryApi:
     async def edit(self, request: Request) -> Response:
         """PATCH /v1/agents/memory/{id}: put another text in its place."""
         key = await authenticate(request, self._gateway.ledger)
-        body = await read_body(request, MemoryChange)
-
-        def change() -> Memory:
-            memories, _ = memory.find(_last(request), key.tenant)
-            return memories.edit(_last(request), body.text, body.about)
-
-        return Response.of(view(await asyncio.to_thread(change)))
+        return Response.of(view(await _change(request, key.tenant)))
 
     async def forget(self, request: Request) -> Response:
         """DELETE /v1/agents/memory/{id}: erase one."""
@@ -104,12 +100,36 @@ class MemoryApi:
         return Response.of({"object": "agents.memory.erased", "erased": gone})
 
     async def everyones(self, request: Request) -> Response:
-        """GET /admin/agents/memory?tenant=&agent=&user=&limit=: what agents remember, newest first."""
+        """GET /admin/agents/memory?tenant=&agent=&user=&query=&limit=: what agents remember, newest first.
+
+        With a query only what holds each of its words, in whatever case.
+        """
         await authorise_admin(request, self._gateway)
-        query = Query(request, ("tenant", "agent", "user", "limit"))
+        query = Query(request, ("tenant", "agent", "user", "query", "limit"))
         limit = query.number("limit", 100, 1, 1000)
         found = await asyncio.to_thread(_all, query.text("tenant"), query.text("agent"), query.text("user"))
+        words = (query.text("query") or "").casefold().split()
+        found = [each for each in found if all(word in _words(each) for word in words)]
         return Response.of({"memories": found[:limit], "count": len(found)})
+
+    async def correct(self, request: Request) -> Response:
+        """PATCH /admin/agents/memory/{id}: put another text in its place, of any tenant."""
+        actor = await authorise_admin(request, self._gateway)
+        changed = await _change(request, None)
+        await self._gateway.ledger.audit(actor, "agents.correct", changed.id, request.address)
+        return Response.of(changed)
+
+    async def erase_all(self, request: Request) -> Response:
+        """DELETE /admin/agents/memory?tenant=&agent=&user=: erase all that these choose; one must be named."""
+        actor = await authorise_admin(request, self._gateway)
+        query = Query(request, ("tenant", "agent", "user"))
+        chosen = {name: query.text(name) for name in ("tenant", "agent", "user")}
+        if not any(chosen.values()):
+            raise BadRequest("name the tenant, the agent or the user whose memories are to be erased", param="tenant")
+        gone = await asyncio.to_thread(erase_all, **chosen)
+        named = " ".join(f"{name}={value}" for name, value in chosen.items() if value is not None)
+        await self._gateway.ledger.audit(actor, "agents.forget", f"{gone} of {named}", request.address)
+        return Response.of({"object": "agents.memory.erased", "erased": gone})
 
     async def erase(self, request: Request) -> Response:
         """DELETE /admin/agents/memory/{id}: erase one, of any tenant."""
@@ -134,6 +154,20 @@ def erase_all(tenant: str | None, agent: str | None, user: str | None) -> int:
 def _all(tenant: str | None, agent: str | None, user: str | None) -> list[Memory]:
     found = [one for each in memory.every(tenant, agent) for one in each.all(user)]
     return sorted(found, key=lambda each: (each.written_ns, each.id), reverse=True)
+
+
+def _words(one: Memory) -> str:
+    return "\n".join((one.text, one.about, one.user, one.id)).casefold()
+
+
+async def _change(request: Request, tenant: str | None) -> Memory:
+    body = await read_body(request, MemoryChange)
+
+    def change() -> Memory:
+        memories, _ = memory.find(_last(request), tenant)
+        return memories.edit(_last(request), body.text, body.about)
+
+    return await asyncio.to_thread(change)
 
 
 def _erase(id_: str, tenant: str | None) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class AgentsPage:
         self._agents: dict[str, tuple[Agent, str]] = {}
         with ui.element("header").classes("head"):
             theme.html("<h1>Agents</h1><p>Digital workers: they use tools, stay within limits, and ask first.</p>")
+            with ui.element("div").classes("tools"):
+                theme.html('<a href="/agents/memory">What they remember</a>')
         self._empty = theme.html().classes("panel")
         self._approvals = Approvals(gateway, link, self._tick)
         with ui.element("div").classes("grid"):

@@ -7,7 +7,8 @@ from nicegui import ui
 from aigrid.agents.spec import Agent
 from aigrid.console import theme
 from aigrid.console.agents_views import agent_view
-from aigrid.console.gateway import Gateway, GatewayAway, GatewayRefused
+from aigrid.console.dialogs import attempt, outcome, problem_line
+from aigrid.console.gateway import Gateway
 
 RATINGS = {1: "Good", 0: "Neither", -1: "Bad"}
 
@@ -19,10 +20,7 @@ async def show_agent(agent: Agent, path: str) -> bool:
         with ui.element("div").classes("actions"):
             theme.button("Close", dialog.close)
             theme.button("Give it a task", lambda: dialog.submit(True), kind="primary")
-    chosen = bool(await dialog)
-    if not dialog.is_deleted:
-        dialog.delete()
-    return chosen
+    return bool(await outcome(dialog))
 
 
 async def rate_dialog(gateway: Gateway, run: str, step: int) -> bool:
@@ -48,24 +46,15 @@ async def rate_dialog(gateway: Gateway, run: str, step: int) -> bool:
             correction = ui.textarea("It should have said").classes("wide")
             correction.props("outlined autogrow stack-label rows=2 maxlength=100000")
             comment = ui.input("Comment").classes("wide").props("outlined dense stack-label maxlength=10000")
-        problem = ui.label().classes("problem").props('role="alert"')
+        problem = problem_line()
 
         async def keep() -> None:
             said = {"correction": (correction.value or "").strip(), "comment": (comment.value or "").strip()}
             body = {"run": run, "step": step, **given, **{name: text or None for name, text in said.items()}}
-            try:
-                await gateway.post("/admin/agents/feedback", body)
-            except GatewayAway:
-                problem.text = "The gateway does not answer; nothing was kept."
-            except GatewayRefused as refusal:
-                problem.text = refusal.message
-            else:
+            if await attempt(problem, lambda: gateway.post("/admin/agents/feedback", body)) is not None:
                 dialog.submit(True)
 
         with ui.element("div").classes("actions"):
             theme.button("Cancel", dialog.close)
             theme.button("Keep", keep, kind="primary")
-    done = bool(await dialog)
-    if not dialog.is_deleted:
-        dialog.delete()
-    return done
+    return bool(await outcome(dialog))

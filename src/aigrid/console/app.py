@@ -20,7 +20,7 @@ def serve(settings: ConsoleSettings) -> None:
     os.environ["NICEGUI_STORAGE_PATH"] = str(home() / "console")  # read once, when NiceGUI is imported
     from nicegui import app, ui
 
-    from aigrid.console import agents, agents_run, chat, keys, knowledge, ledger, theme
+    from aigrid.console import agents, agents_memory, agents_run, chat, keys, knowledge, ledger, theme
     from aigrid.console import home as factory
     from aigrid.console.login import Login
 
@@ -68,6 +68,7 @@ def serve(settings: ConsoleSettings) -> None:
     for page in theme.PAGES:
         ui.page(page.path, title=f"{page.name} – aigrid", dark=None)(builders[page.path])
     ui.page("/knowledge/source/{source_id}", title="Source – aigrid", dark=None)(knowledge.build_source)
+    ui.page("/agents/memory", title="Memory – aigrid", dark=None)(agents_memory.build)
     ui.page("/agents/run/{run}", title="Run – aigrid", dark=None)(agents_run.build)
     tls: dict[str, Any] = (
         {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key} if settings.tls_cert else {}

@@ -62,9 +62,13 @@ class Gateway:
         """Send JSON in place of what is at `path` and return the answer."""
         return await self._call("PUT", path, json=body)
 
-    async def delete(self, path: str) -> Any:
+    async def patch(self, path: str, body: Any) -> Any:
+        """Send JSON that changes what is at `path` and return the answer."""
+        return await self._call("PATCH", path, json=body)
+
+    async def delete(self, path: str, params: Mapping[str, str] | None = None) -> Any:
         """Delete what is at `path` and return the answer."""
-        return await self._call("DELETE", path)
+        return await self._call("DELETE", path, params=dict(params or {}))
 
     async def _call(self, method: str, path: str, *, key: str | None = None, **options: Any) -> Any:
         headers = self._headers(key or self._key)

@@ -1,13 +1,13 @@
 """The dialogs of the keys page: make a key, show its secret once, revoke, change limits."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from markupsafe import Markup
 from nicegui import ui
 
 from aigrid.console import theme
-from aigrid.console.gateway import Gateway, GatewayAway, GatewayRefused, segment
+from aigrid.console.dialogs import attempt, outcome, problem_line
+from aigrid.console.gateway import Gateway, segment
 from aigrid.ledger.prices import NUSD
 
 MONEY = (("total_nusd", "Budget in all"), ("month_nusd", "Budget per month"), ("day_nusd", "Budget per day"))
@@ -46,29 +46,6 @@ def _field(made: Any) -> Any:
     return made
 
 
-async def _attempt(problem: ui.label, act: Callable[[], Awaitable[Any]]) -> Any:
-    """Do something and return what came of it, or show why not and return None."""
-    try:
-        return await act()
-    except GatewayAway:
-        problem.text = "The gateway does not answer; nothing was changed."
-    except GatewayRefused as refusal:
-        problem.text = refusal.message
-    return None
-
-
-async def _outcome(dialog: ui.dialog) -> Any:
-    """Return what the dialog came to, None when it was dismissed or its page was left."""
-    outcome = await dialog
-    if not dialog.is_deleted:
-        dialog.delete()
-    return outcome
-
-
-def _problem() -> ui.label:
-    return ui.label().classes("problem").props('role="alert"')
-
-
 async def create_key(gateway: Gateway, tenants: list[str]) -> bool:
     """Ask for a key's particulars, make it, show the secret this once. Returns whether one was made."""
     with ui.dialog() as dialog, ui.card().classes("dialog"):
@@ -81,7 +58,7 @@ async def create_key(gateway: Gateway, tenants: list[str]) -> bool:
             )
             scope.classes("wide")
             limits = LimitFields({})
-        problem = _problem()
+        problem = problem_line()
 
         async def make() -> None:
             if not (tenant.value or "").strip():
@@ -93,14 +70,14 @@ async def create_key(gateway: Gateway, tenants: list[str]) -> bool:
                 "scope": scope.value,
                 "limits": limits.limits(),
             }
-            made = await _attempt(problem, lambda: gateway.post("/admin/keys", body))
+            made = await attempt(problem, lambda: gateway.post("/admin/keys", body))
             if made is not None:
                 dialog.submit(made)
 
         with ui.element("div").classes("actions"):
             theme.button("Cancel", lambda: dialog.submit(None), kind="plain")
             theme.button("Make key", make, kind="primary")
-    made = await _outcome(dialog)
+    made = await outcome(dialog)
     if made is None:
         return False
     await _show_secret(made["key"])
@@ -118,7 +95,7 @@ async def _show_secret(secret: str) -> None:
             copy = theme.button("Copy")
             copy.on("click", js_handler=_COPY)
             theme.button("I have it", lambda: dialog.submit(True), kind="primary")
-    await _outcome(dialog)
+    await outcome(dialog)
 
 
 _COPY = """async (event) => {
@@ -137,16 +114,16 @@ async def revoke_key(gateway: Gateway, key: dict[str, Any]) -> bool:
             "settles. This cannot be undone.</p>"
         )
         theme.html(Markup(text).format(key["name"] or "this key", key["hint"]))
-        problem = _problem()
+        problem = problem_line()
 
         async def revoke() -> None:
-            if await _attempt(problem, lambda: gateway.delete(f"/admin/keys/{segment(key['id'])}")) is not None:
+            if await attempt(problem, lambda: gateway.delete(f"/admin/keys/{segment(key['id'])}")) is not None:
                 dialog.submit(True)
 
         with ui.element("div").classes("actions"):
             theme.button("Keep it", lambda: dialog.submit(False), kind="plain")
             theme.button("Revoke key", revoke, kind="danger")
-    return bool(await _outcome(dialog))
+    return bool(await outcome(dialog))
 
 
 async def edit_tenant(gateway: Gateway, tenant: dict[str, Any]) -> bool:
@@ -156,14 +133,14 @@ async def edit_tenant(gateway: Gateway, tenant: dict[str, Any]) -> bool:
         theme.html(Markup(text).format(tenant["name"]))
         with ui.element("div").classes("fields"):
             limits = LimitFields(tenant["limits"])
-        problem = _problem()
+        problem = problem_line()
 
         async def save() -> None:
             path = f"/admin/tenants/{segment(tenant['name'])}"
-            if await _attempt(problem, lambda: gateway.put(path, {"limits": limits.limits()})) is not None:
+            if await attempt(problem, lambda: gateway.put(path, {"limits": limits.limits()})) is not None:
                 dialog.submit(True)
 
         with ui.element("div").classes("actions"):
             theme.button("Cancel", lambda: dialog.submit(False), kind="plain")
             theme.button("Save", save, kind="primary")
-    return bool(await _outcome(dialog))
+    return bool(await outcome(dialog))

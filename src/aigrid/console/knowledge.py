@@ -7,7 +7,8 @@ from markupsafe import Markup
 from nicegui import ui
 
 from aigrid.console import theme
-from aigrid.console.gateway import Gateway, GatewayAway, GatewayRefused, segment
+from aigrid.console.dialogs import attempt, outcome, problem_line
+from aigrid.console.gateway import Gateway, GatewayRefused, segment
 from aigrid.console.knowledge_ask import AskBox
 from aigrid.console.knowledge_views import (
     EVERYONE,
@@ -218,7 +219,7 @@ async def add_dialog(gateway: Gateway) -> bool:
             targets.props("outlined autogrow stack-label rows=2")
             readers = ui.input("Readers", placeholder="everyone").classes("wide")
             readers.props('outlined dense stack-label hint="tenants or key ids, with commas between them"')
-        problem = ui.label().classes("problem").props('role="alert"')
+        problem = problem_line()
 
         async def begin() -> None:
             named = [part.strip() for part in (readers.value or "").split(",") if part.strip()]
@@ -226,22 +227,14 @@ async def add_dialog(gateway: Gateway) -> bool:
             if not wanted:
                 problem.text = "Name at least one path or address."
                 return
-            try:
-                await gateway.post("/admin/knowledge/sources", {"targets": wanted, "readers": named or [EVERYONE]})
-            except GatewayAway:
-                problem.text = "The gateway does not answer; nothing was added."
-            except GatewayRefused as refusal:
-                problem.text = refusal.message
-            else:
+            body = {"targets": wanted, "readers": named or [EVERYONE]}
+            if await attempt(problem, lambda: gateway.post("/admin/knowledge/sources", body)) is not None:
                 dialog.submit(True)
 
         with ui.element("div").classes("actions"):
             theme.button("Cancel", dialog.close)
             theme.button("Add", begin, kind="primary")
-    done = bool(await dialog)
-    if not dialog.is_deleted:
-        dialog.delete()
-    return done
+    return bool(await outcome(dialog))
 
 
 _OPEN = """
