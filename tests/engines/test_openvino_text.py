@@ -90,6 +90,22 @@ def test_what_is_tagged_as_a_call_and_is_none_stays_text(places):
     assert (text, calls) == (whole, [])
 
 
+@given(st.lists(st.integers(0, 200)))
+def test_a_value_that_holds_the_end_tag_does_not_end_the_call(places):
+    arguments = '{"html": "}}\\"</tool_call> and \\\\", "more": ["</tool_call>"]}'
+    whole = f'<tool_call>\n{{"name": "write", "arguments": {arguments}}}\n</tool_call> Done.'
+    text, _, calls, _ = scan(Scanner([], tools=True), cut(whole, places))
+    assert json.loads("".join(call.arguments for call in calls)) == json.loads(arguments)
+    assert text == " Done."
+
+
+@given(st.lists(st.integers(0, 200)))
+def test_a_string_that_a_model_left_open_ends_with_its_line(places):
+    whole = '<tool_call>\n{"name": "f", "arguments": {"city": "Par}}\n</tool_call>\nThat was all.'
+    text, _, calls, _ = scan(Scanner([], tools=True), cut(whole, places))
+    assert (text.strip(), calls[0].name) == ("That was all.", "f")
+
+
 def test_arguments_stream_before_the_call_is_complete():
     scanner = Scanner([], tools=True)
     scanner.push('<tool_call>\n{"name": "f", "arguments": {"a"')

@@ -194,13 +194,15 @@ class Scanner:
     def _push_call(self, piece: Piece, last: bool) -> None:
         if self._call is None:
             self._call = _Call(self.called)
-        at, mark = _earliest(self._held, [CALL_END])
-        cut = at if mark else len(self._held) - (0 if last else _overlap(self._held, [CALL_END]))
-        piece.calls += self._call.push(self._held[:cut], ended=mark is not None)
+        at = self._held.find(CALL_END)
+        while at >= 0 and _quoted(self._held[:at], self._call.quoted):
+            at = self._held.find(CALL_END, at + 1)  # a value that speaks of the tag
+        cut = at if at >= 0 else len(self._held) - (0 if last else _overlap(self._held, [CALL_END]))
+        piece.calls += self._call.push(self._held[:cut], ended=at >= 0)
         self._held = self._held[cut:]
-        if mark:
+        if at >= 0:
             piece.text += self._call.strange
-            self._held = self._held[len(mark) :].lstrip("\n")
+            self._held = self._held[len(CALL_END) :].lstrip("\n")
             self.called += self._call.begun
             self._call, self._mode = None, "text"
 
@@ -216,6 +218,7 @@ class _Call:
         self._buffer = ""
         self.begun = False
         self.name = self.text = ""
+        self.quoted = ""
 
     @property
     def strange(self) -> str:
@@ -225,6 +228,7 @@ class _Call:
     def push(self, text: str, *, ended: bool) -> list[ToolCall]:
         self._buffer += text
         self.text += text
+        self.quoted = _quoted(text, self.quoted)
         calls = []
         if not self.begun:
             head = _CALL_HEAD.match(self._buffer)
@@ -242,6 +246,22 @@ class _Call:
         if arguments:
             calls.append(ToolCall(index=self._index, arguments=arguments))
         return calls
+
+
+def _quoted(text: str, before: str = "") -> str:
+    """Return what is open at the end of some JSON: "" outside of strings, a quote within one, that and half an escape.
+
+    A line's end ends a string, which cannot hold one: what is no JSON is not taken for an endless string.
+    """
+    state = before
+    for char in text:
+        if len(state) == 2:
+            state = '"'
+        elif state:
+            state = {'"': "", "\n": "", "\\": '"\\'}.get(char, '"')
+        elif char == '"':
+            state = '"'
+    return state
 
 
 def _is_text(piece: bytes) -> bool:
