@@ -1,11 +1,15 @@
 """τ³ banking knowledge: a bank's agent with the factory's search and the task's tools, and a scripted customer.
 
-Three scores. Retrieval: the share of a task's required documents among those that the agent's searches returned
-(and, for comparison, the factory's search with the customer's first words). Tools: the share of the task's gold
+Three scores. Retrieval: the share of a task's required documents among those that the agent's searches returned; and,
+over all 66 tasks and without any model, the factory's search with the customer's first words, and with each of the
+script's words. Tools: the share of the task's gold
 actions made with the right arguments, and the share of changing calls that are none of them. Policy: the share of
 checks respected, of those that the agent's calls gave rise to. `benchmarks/tau3_world.py` says what is simulated.
-Each of the agent's turns begins with a search, whose words it chooses; all else is its own choice.
-With `--upstream` any OpenAI-compatible server writes the answers; searching stays with the factory.
+Each of the agent's turns begins with a search. Two settings: *free*, where the agent has all tools and writes their
+arguments, the search's words too; and *grounded* (`benchmarks/tau3_grounded.py`), made for small models, where arguments
+are choices from the conversation. Each holds conversations, in an order drawn with a fixed seed, while its `--minutes` last.
+With `--upstream` any OpenAI-compatible server writes the answers, free unless `--grounded`; searching stays with the
+factory.
 """
 
 import asyncio
@@ -24,6 +28,7 @@ import aiohttp
 
 from benchmarks.common import Factory, arguments, factory, log, report
 from benchmarks.shared_data import shared
+from benchmarks.tau3_grounded import grounded
 from benchmarks.tau3_world import Customer, World, matches, tools
 
 MODEL = "smollm2-135m-instruct"
@@ -80,13 +85,18 @@ class Bank:
         texts = [passage["text"][:PASSAGE] for passage in answer["data"]]
         return names, "\n\n".join(f"[{name}]\n{text}" for name, text in zip(names, texts, strict=True))
 
-    async def write(self, messages: list[dict[str, Any]], max_tokens: int, search: bool) -> dict[str, Any] | str:
+    async def write(
+        self, messages: list[dict[str, Any]], max_tokens: int, search: bool, offered: list[dict[str, Any]]
+    ) -> dict[str, Any] | str:
         """Return the agent's next message, or the code of the error that ended the conversation.
 
         `search` demands that it is a search: what the customer has just said is looked up before all else.
         """
-        body = {"model": self.model, "messages": messages, "tools": tools(), "temperature": 0, "max_tokens": max_tokens}
-        if search:
+        body = {"model": self.model, "messages": messages, "tools": offered, "temperature": 0, "max_tokens": max_tokens}
+        names = {tool["function"]["name"] for tool in offered}
+        if "reply" in names:
+            body["tool_choice"] = "required"
+        if search and "KB_search" in names:
             body["tool_choice"] = {"type": "function", "function": {"name": "KB_search"}}
         status, answer = await self._post(self._chat, body)
         if status == 200:
@@ -96,12 +106,13 @@ class Bank:
         raise RuntimeError(f"chat: HTTP {status}: {json.dumps(answer)[:300]}")
 
 
-async def converse(bank: Bank, task: dict[str, Any], data: Path, told: str, max_tokens: int) -> dict[str, Any]:
-    """Hold one conversation; returns its scores."""
+async def converse(
+    bank: Bank, task: dict[str, Any], data: Path, told: str, max_tokens: int, small: bool = False
+) -> dict[str, Any]:
+    """Hold one conversation, `small` for one with grounded tools; returns its scores."""
     world = World(task, json.loads((data / "db.json").read_text()))
     customer = Customer(task["user_scenario"]["instructions"])
     said: str | None = customer.opening()
-    first, _ = await bank.search(said or "")
     messages: list[dict[str, Any]] = [{"role": "system", "content": told}]
     ended = "turns"
     for _ in range(TURNS):
@@ -110,19 +121,22 @@ async def converse(bank: Bank, task: dict[str, Any], data: Path, told: str, max_
             break
         world.said += f"\n{said}"
         messages.append({"role": "user", "content": said})
-        heard, ended = await turn(bank, world, messages, max_tokens)
+        heard, ended = await turn(bank, world, messages, max_tokens, small)
         world.act(heard)
         if ended:
             break
         said, ended = customer.reply(heard), "turns"
-    return scored(task, world, first, ended)
+    return scored(task, world, ended)
 
 
-async def turn(bank: Bank, world: World, messages: list[dict[str, Any]], max_tokens: int) -> tuple[str, str]:
+async def turn(
+    bank: Bank, world: World, messages: list[dict[str, Any]], max_tokens: int, small: bool
+) -> tuple[str, str]:
     """Let the agent work until it says something; returns what it said, and why the conversation is over, or ""."""
-    heard = ""
+    heard, said = "", messages[-1]["content"]
     for step in range(STEPS):
-        message = await bank.write(messages, max_tokens, search=step == 0)
+        offered = grounded(tools(), world, said) if small else tools()
+        message = await bank.write(messages, max_tokens, step == 0, offered)
         if isinstance(message, str):
             return heard, message
         calls = message.get("tool_calls") or []
@@ -133,6 +147,9 @@ async def turn(bank: Bank, world: World, messages: list[dict[str, Any]], max_tok
             with contextlib.suppress(ValueError):
                 given = json.loads(call["function"]["arguments"])
             given = given if isinstance(given, dict) else {}
+            if small and name == "reply":
+                messages[-1] = {"role": "assistant", "content": str(given.get("text", ""))}
+                return str(given.get("text", "")), ""
             result = world.call(name, given)
             if name == "KB_search":
                 documents, result = await bank.search(str(given.get("query", "")))
@@ -145,7 +162,7 @@ async def turn(bank: Bank, world: World, messages: list[dict[str, Any]], max_tok
     return heard, ""
 
 
-def scored(task: dict[str, Any], world: World, first: list[str], ended: str) -> dict[str, Any]:
+def scored(task: dict[str, Any], world: World, ended: str) -> dict[str, Any]:
     """Return what one conversation came to."""
     needed = set(task["required_documents"])
     gold = task["evaluation_criteria"]["actions"]
@@ -157,7 +174,6 @@ def scored(task: dict[str, Any], world: World, first: list[str], ended: str) -> 
         "task": task["id"],
         "needed": len(needed),
         "retrieved": len(needed & set(world.found)),
-        "retrieved_by_first_words": len(needed & set(first)),
         "gold": {KINDS[who]: sum(action["requestor"] == who for action in gold) for who in KINDS},
         "right": {KINDS[who]: sum(ok for ok, action in zip(right, gold, strict=True) if action["requestor"] == who)
                   for who in KINDS},
@@ -185,7 +201,6 @@ def figures_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "retrieval": {
             "recall_of_required_documents": share(total("retrieved"), total("needed")),
-            "recall_by_the_customers_first_words": share(total("retrieved_by_first_words"), total("needed")),
             "searches": total("searches"),
         },
         "tools": {
@@ -212,54 +227,93 @@ def figures_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-async def hold_all(running: Factory, options: Any, data: Path, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Hold every conversation, some at once."""
+async def retrieval(bank: Bank, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how the factory's own search does over tasks, without any model."""
+    needed = first = every = 0
+    for task in tasks:
+        wanted, customer = set(task["required_documents"]), Customer(task["user_scenario"]["instructions"])
+        found, _ = await bank.search(customer.opening())
+        needed, first = needed + len(wanted), first + len(wanted & set(found))
+        while said := customer.reply(""):
+            found += (await bank.search(said))[0]
+        every += len(wanted & set(found))
+    return {"tasks": len(tasks), "required_documents": needed, "recall_by_first_words": share(first, needed),
+            "recall_by_all_of_the_script": share(every, needed)}  # fmt: skip
+
+
+async def hold_all(
+    bank: Bank, data: Path, tasks: list[dict[str, Any]], options: Any, small: bool
+) -> list[dict[str, Any]]:
+    """Hold conversations in order, some at once, until the time is up; one that has begun is held to its end."""
     gate, told = asyncio.Semaphore(AT_ONCE), policy(data)
+    began = time.monotonic()
+
+    async def one(task: dict[str, Any]) -> dict[str, Any] | None:
+        async with gate:
+            if time.monotonic() - began > 60 * options.minutes:
+                return None
+            row = await converse(bank, task, data, told, options.max_tokens, small)
+        log(f"    {row['task']}: {row['calls']} calls, {row['searches']} searches, ended by {row['ended']}")
+        return row
+
+    return [row for row in await asyncio.gather(*map(one, tasks)) if row is not None]
+
+
+async def measure(running: Factory, options: Any, data: Path, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of the search alone, and of each setting."""
+    figures: dict[str, Any] = {}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as http:
-        bank = Bank(running, options.upstream, options.model, http)
-
-        async def one(task: dict[str, Any]) -> dict[str, Any]:
-            async with gate:
-                row = await converse(bank, task, data, told, options.max_tokens)
-            log(f"    {row['task']}: {row['calls']} calls, {row['searches']} searches, ended by {row['ended']}")
-            return row
-
-        return list(await asyncio.gather(*map(one, tasks)))
+        model = options.upstream_model if options.upstream else MODEL
+        bank = Bank(running, options.upstream, model, http)
+        figures["search_alone"] = await retrieval(bank, tasks)
+        drawn = random.Random(SEED).sample(tasks, len(tasks))[: options.limit or None]
+        settings = ["grounded"] if options.grounded else ["free"] if options.upstream else ["grounded", "free"]
+        for setting in settings:
+            log(f"{setting}: {len(drawn)} conversations, or what {options.minutes:g} minutes allow")
+            began = time.monotonic()
+            rows = await hold_all(bank, data, drawn, options, setting == "grounded")
+            seconds = round(time.monotonic() - began, 1)
+            figures[setting] = {"model": model, "tasks": len(rows), "seconds": seconds, **figures_of(rows)}
+    return figures
 
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--limit", type=int, default=4, help="tasks, drawn with a fixed seed (4); 0 is all 66")
+    parser.add_argument("--limit", type=int, default=0, help="conversations at most, for each setting (all 66)")
+    parser.add_argument("--minutes", type=float, default=4.0, help="begin none after so long, for each setting (4)")
     parser.add_argument("--upstream", metavar="URL", help="this server writes; its key is in OPENAI_API_KEY")
-    parser.add_argument("--model", default=MODEL, help=f"the model that writes ({MODEL})")
+    parser.add_argument("--upstream-model", metavar="NAME", default=MODEL, help=f"the model there ({MODEL})")
+    parser.add_argument("--grounded", action="store_true", help="the setting for small models alone")
     parser.add_argument("--max-tokens", type=int, default=160, help="the longest step of the agent (160)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="aigrid-tau3-") as temporary:
         data = unpack(Path(temporary))
         tasks = [json.loads(file.read_text()) for file in sorted((data / "tasks").glob("*.json"))]
-        drawn = random.Random(SEED).sample(tasks, min(options.limit, len(tasks))) if options.limit else tasks
         with factory("--model", MODEL) as running:
             log("adding the bank's 698 documents")
             running.run("knowledge", "add", str(data / "kb"))
-            log(f"{len(drawn)} conversations")
-            began = time.monotonic()
-            rows = asyncio.run(hold_all(running, options, data, drawn))
-    figures = figures_of(rows)
-    retrieval, used, rules = figures["retrieval"], figures["tools"], figures["policy"]
+            figures = asyncio.run(measure(running, options, data, tasks))
+    alone, held = figures["search_alone"], [name for name in ("grounded", "free") if name in figures]
+    mine, other = figures[held[0]], figures[held[-1]] if len(held) > 1 else {}
+
+    def row(what: str, part: str, key: str) -> dict[str, Any]:
+        return {"what": what, "ours": mine[part][key], "peer": other[part][key] if other else None}
+
     table = [
-        {"what": "τ³ retrieval: required documents found by the agent's searches",
-         "ours": retrieval["recall_of_required_documents"]},
-        {"what": "… by a search with the customer's first words",
-         "ours": retrieval["recall_by_the_customers_first_words"]},
-        {"what": "τ³ tools: the agent's gold actions made", "ours": used["share_right_of_agent"]},
-        {"what": "… changing calls that are none of them", "ours": used["share_of_changing_calls_that_are_not_gold"]},
-        {"what": "τ³ policy: checks respected", "ours": rules["share_respected"]},
-        {"what": "… checks that arose", "ours": rules["checks"]},
+        {"what": f"τ³ retrieval, {alone['tasks']} tasks: required documents found by the customer's first words",
+         "ours": alone["recall_by_first_words"]},
+        {"what": "… by all that the script says", "ours": alone["recall_by_all_of_the_script"]},
+        {"what": "conversations held", "ours": mine["tasks"], "peer": other.get("tasks")},
+        row("τ³ retrieval: required documents found by the agent", "retrieval", "recall_of_required_documents"),
+        row("τ³ tools: the agent's gold actions made", "tools", "share_right_of_agent"),
+        row("… changing calls that are none of them", "tools", "share_of_changing_calls_that_are_not_gold"),
+        row("τ³ policy: checks respected", "policy", "share_respected"),
+        row("… checks that arose", "policy", "checks"),
     ]  # fmt: skip
-    head = {"model": options.model, "tasks": len(rows), "seconds": round(time.monotonic() - began, 1)}
-    broken = set(figures["conversations_ended_by"]) - {"script", "turns", "transferred"}
-    holds = {"no conversation broke off on an error": not broken}
-    report({"figures": {**head, **figures}, "table": table, "holds": holds}, options.json)
+    ends = {end for name in held for end in figures[name]["conversations_ended_by"]}
+    holds = {"no conversation broke off on an error": not ends - {"script", "turns", "transferred"}}
+    peer = {"peer": {"name": "the same model free, with all tools"}} if other else {}
+    report({"figures": figures, **peer, "table": table, "holds": holds}, options.json)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ _ABOUT = {
     "get_current_time": "Return the current time.",
     "log_verification": "Log that the customer's identity has been verified.",
     "change_user_email": "Change a verified customer's email.",
-    "transfer_to_human_agents": "Transfer the customer to a human agent.",
+    "transfer_to_human_agents": "Transfer the customer to a human agent; the reason is a code such as a document names.",
     "give_discoverable_user_tool": "Give the customer a tool that the knowledge base names.",
     "unlock_discoverable_agent_tool": "Unlock an internal tool that the knowledge base names.",
     "call_discoverable_agent_tool": "Call an unlocked tool; its arguments are a JSON object as text.",
@@ -41,7 +41,7 @@ _TAKES = {
     "get_current_time": [],
     "log_verification": ["name", "user_id", *FACTS, "time_verified"],
     "change_user_email": ["user_id", "new_email"],
-    "transfer_to_human_agents": ["summary"],
+    "transfer_to_human_agents": ["reason", "summary"],
     "give_discoverable_user_tool": ["discoverable_tool_name"],
     "unlock_discoverable_agent_tool": ["agent_tool_name"],
     "call_discoverable_agent_tool": ["agent_tool_name", "arguments"],
@@ -86,6 +86,8 @@ class World:
     unlocked: set[str] = field(default_factory=set)
     given: set[str] = field(default_factory=set)
     verified: bool = False
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """The customers' records that were read, oldest first."""
 
     def searched(self, documents: list[str], text: str) -> None:
         """Note what a search of the knowledge base returned."""
@@ -101,6 +103,7 @@ class World:
             table, key = _TABLE[name]
             wanted = str(next(iter(arguments.values()), "")).lower()
             rows = [row for row in self.db[table]["data"].values() if str(row.get(key, "")).lower() == wanted]
+            self.records += rows[:5] if table == "users" else []
             return json.dumps(rows[:5]) if rows else "No record found."
         if name == "log_verification":
             self._verify(arguments)
