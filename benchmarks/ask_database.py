@@ -2,15 +2,18 @@
 
 A question is right if its rows are those of a person's SQL. The baseline fills in the same form without a model, with
 the first choice that the question's words leave open. A plan reads one table, so that questions which need a join are
-out of its reach: these are counted apart, by the person's SQL. Questions whose own SQL the database refuses are left out. `--split dev` are the questions to develop with.
+out of its reach: these are counted apart, by the person's SQL. The questions come in an order drawn with a fixed seed; as many are asked as `--minutes` allow.
+Questions whose own SQL the database refuses are left out. `--split dev` are the questions to develop with.
 """
 
 import argparse
 import contextlib
 import gzip
 import json
+import random
 import re
 import sys
+import time
 from functools import partial
 from typing import Any
 
@@ -26,6 +29,8 @@ from askdb.evaluate import Judged, evaluate, without_a_model
 from aigrid.client.model import add_options, chosen
 
 DATABASE = "skills/geoquery.sqlite"
+SEED = 7
+AT_ONCE = 8
 
 
 def questions(split: str) -> list[tuple[str, str]]:
@@ -68,13 +73,20 @@ def share(judged: list[Judged]) -> dict[str, Any]:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Ask all questions, with the model and without."""
     database = open_database(shared(DATABASE))
-    pairs = [pair for pair in questions(options.split) if runs(pair[1], database)][: options.limit or None]
+    pairs = [pair for pair in questions(options.split) if runs(pair[1], database)]
+    random.Random(SEED).shuffle(pairs)
+    pairs, judged = pairs[: options.limit or None], []
     plain = evaluate(pairs, database, partial(without_a_model, database=database))
-    judged = plain
-    if not options.no_model:
+    if options.no_model:
+        judged = plain
+    else:
         with chosen(options) as model:
-            log(f"{len(pairs)} questions")
-            judged = evaluate(pairs, database, partial(ask, database=database, model=model))
+            began = time.monotonic()
+            while len(judged) < len(pairs) and time.monotonic() - began < 60 * options.minutes:
+                some = pairs[len(judged) : len(judged) + AT_ONCE * 2]
+                judged += evaluate(some, database, partial(ask, database=database, model=model), AT_ONCE)
+                log(f"    {len(judged)} of {len(pairs)}")
+    pairs, plain = pairs[: len(judged)], plain[: len(judged)]
     simple = [one_table(sql) for _, sql in pairs]
     for one, needs_one in zip(judged, simple, strict=True):
         if options.show:
@@ -96,6 +108,7 @@ def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--split", default="test", choices=("test", "dev", "train"), help="GeoQuery's question split")
     parser.add_argument("--limit", type=int, default=0, help="the first so many questions alone")
+    parser.add_argument("--minutes", type=float, default=4.0, help="ask no more after so long (4)")
     parser.add_argument("--no-model", action="store_true", help="the baseline alone")
     parser.add_argument("--show", action="store_true", help="print each question and its SQL, on stderr")
     add_options(parser)

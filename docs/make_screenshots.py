@@ -1,7 +1,8 @@
 """Make the pictures of the console in `docs/images/`: `python docs/make_screenshots.py [--engine echo]`.
 
 A throw-away factory is given one made-up day of records, so that the pictures show a factory at work; then its
-gateway, engine and console run for real, with real requests, and Chromium looks at them.
+gateway, engine and console run for real, with real requests, and Chromium looks at them. The agent on the pictures is
+real, too, with its tools and approvals; what its model says is a script (`SAID`), so that its run is the same each time.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from typing import Any
 
 import msgspec
 from playwright.sync_api import Browser, sync_playwright
+from screenshots_agent import TASK, make_agent, scripted
 
 from aigrid.core.clock import DAY, SECOND, now_ns
 from aigrid.core.config import Config
@@ -132,6 +134,25 @@ def process(url: str, *module: str, **settings: str) -> Iterator[None]:
         child.wait(30)
 
 
+def shoot_agents(browser: Browser, base: str) -> None:
+    """Give the agent its task, and take the pictures of its run, the agents and what they remember."""
+    page = browser.new_context(viewport={"width": 1280, "height": 860}).new_page()
+    page.goto(base + "/agents")
+    page.get_by_role("textbox", name="Task").fill(TASK, timeout=60_000)
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/agents/run/run_*", timeout=60_000)
+    page.locator(".approval").wait_for(timeout=60_000)
+    run = page.url.removeprefix(base)
+    shoot(browser, base, "console-approval-phone", run, phone=True)
+    page.get_by_role("textbox", name="Reason").fill("Goes on May's list.")
+    page.get_by_role("button", name="Approve").click()
+    page.locator(".result-panel").get_by_text("51 M8 bolts").wait_for(timeout=60_000)
+    for name, path in (("run", run), ("agents", "/agents"), ("memory", "/agents/memory")):
+        shoot(browser, base, f"console-{name}", path)
+        shoot(browser, base, f"console-{name}-dark", path, dark=True)
+        shoot(browser, base, f"console-{name}-phone", path, phone=True)
+
+
 def load(api: str, model: str, keys: list[tuple[str, str, str]], seconds: float) -> None:
     """Send real requests from every client for a while."""
     until = time.monotonic() + seconds
@@ -179,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", default="openvino", choices=("openvino", "echo"))
     parser.add_argument("--seconds", type=float, default=50, help="how long to send real requests first")
+    parser.add_argument("--agents", action="store_true", help="only the pictures of agents, without the made-up load")
     args = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -190,29 +212,34 @@ def main() -> None:
             for row in idle_hours():
                 insert_meter(database, row)
             database.execute("COMMIT")
+        upstream = contextlib.ExitStack()
+        make_agent(Path(folder), upstream.enter_context(scripted()))
         port, console = free_port(), free_port()
         api, base = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{console}"
         settings = {"AIGRID_GATEWAY_PORT": str(port), "AIGRID_ENGINE_KIND": args.engine, "AIGRID_SITE_ID": "local"}
         command = ("aigrid.console", "--gateway", api, "--port", str(console))
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         with (
-            process(f"{api}/health/ready", "aigrid.gateway", **settings),
+            upstream,
+            process(f"{api}/health/ready", "aigrid.cli.gateway", **settings),
             process(f"{base}/login", *command),
             sync_playwright() as playwright,
             ThreadPoolExecutor(1) as background,
         ):
             browser = playwright.chromium.launch(executable_path=chromium, args=ARGS)
             model = "echo" if args.engine == "echo" else MODELS[0][0]
-            work = background.submit(load, api, model, keys, args.seconds)
-            time.sleep(args.seconds - 15)
-            shoot(browser, base, "console-home", "/")
-            shoot(browser, base, "console-home-dark", "/", dark=True)
-            shoot(browser, base, "console-phone", "/", phone=True)
-            work.result()
-            shoot(browser, base, "console-ledger", "/ledger")
-            shoot(browser, base, "console-keys", "/keys")
-            shoot(browser, base, "console-chat", "/chat")
-            shoot(browser, base, "console-chat-phone", "/chat", phone=True, dark=True)
+            if not args.agents:
+                work = background.submit(load, api, model, keys, args.seconds)
+                time.sleep(args.seconds - 15)
+                shoot(browser, base, "console-home", "/")
+                shoot(browser, base, "console-home-dark", "/", dark=True)
+                shoot(browser, base, "console-phone", "/", phone=True)
+                work.result()
+                shoot(browser, base, "console-ledger", "/ledger")
+                shoot(browser, base, "console-keys", "/keys")
+                shoot(browser, base, "console-chat", "/chat")
+                shoot(browser, base, "console-chat-phone", "/chat", phone=True, dark=True)
+            shoot_agents(browser, base)
             browser.close()
 
 

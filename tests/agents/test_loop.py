@@ -26,6 +26,13 @@ async def test_a_run_calls_tools_and_answers(bench):
     assert (function["name"], function["description"]) == ("add", "Add two numbers.")
 
 
+async def test_a_run_begins_with_a_call_where_the_file_says_so(bench):
+    for first in (True, False):
+        mind = ScriptedMind([("add", {"a": 2})], "4")
+        await bench.start(bench.agent(ADD, f"tool_first: {str(first).lower()}"), mind)
+        assert [each.tool_choice for each in mind.requests] == ["required" if first else "auto", "auto"]
+
+
 async def test_a_finished_run_is_one_file_and_replays_without_a_model(bench):
     mind = ScriptedMind([("write", {"text": "a"}), ("write", {"text": "b"})], "two lines")
     outcome = await bench.start(bench.agent(WRITE), mind)

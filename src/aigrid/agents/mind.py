@@ -133,6 +133,7 @@ class JournaledModel(Model[None]):
         if parameters.output_mode == "native" and parameters.output_object is not None:
             schema = json.dumps(parameters.output_object.json_schema, sort_keys=True)
             grammar = Grammar("json_schema", schema)
+        must_call = not parameters.allow_text_output or (agent.tool_first and step == 0)
         request = GenerateRequest(
             id=f"step_{step}",
             model=self._name,
@@ -141,7 +142,7 @@ class JournaledModel(Model[None]):
             sampling=Sampling(temperature=agent.temperature, seed=agent.seed),
             grammar=grammar,
             tools=tools,
-            tool_choice=None if not tools else "auto" if parameters.allow_text_output else "required",
+            tool_choice=None if not tools else "required" if must_call else "auto",
             stream=True,
             include_usage=True,
         )

@@ -199,6 +199,8 @@ class Agent(_Part, frozen=True, kw_only=True):
     knowledge: Knowledge | None = None
     memory: Memory | None = None
     tools: dict[ToolName, Tool] = {}
+    tool_first: bool = False
+    """Whether a run begins with a call: a small model that may choose talks instead."""
     team: Team | None = None
     guard: Guard = Guard()
     budget: Budget = Budget()

@@ -16,7 +16,7 @@ from aigrid.core.clock import now_ns
 REFRESH_S = 3.0
 SHOWN = 100
 PATH = "/admin/agents/memory"
-COLUMNS = (("What", "title"), ("Agent", ""), ("Of", ""), ("From", ""), ("Learnt", "num nowrap"))
+COLUMNS = (("What", "title"), ("Agent", ""), ("For", ""), ("From", ""), ("Learnt", "num nowrap"))
 
 
 async def build(request: Request) -> None:
