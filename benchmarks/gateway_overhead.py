@@ -6,6 +6,8 @@ the processor seconds of the gateway's process. `--quick` shortens every part; `
 """
 
 import os
+import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,7 +22,7 @@ from benchmarks.servers import Server
 LITELLM = "litellm[proxy]==1.93.*"
 STREAMS = 1000
 PACE = 10
-PAIRS = 40
+PAIRS = 100
 
 
 async def saturate(url: str, key: str, server: Server, body: bytes, clients: int, seconds: float) -> dict[str, Any]:
@@ -45,24 +47,34 @@ async def saturate(url: str, key: str, server: Server, body: bytes, clients: int
 
 async def governance(
     on: tuple[str, str, Server], off: tuple[str, str, Server], body: bytes, seconds: float = 0.5
-) -> dict[str, float]:
-    """Return the share of throughput per core that governance costs, over pairs of short bursts.
+) -> dict[str, Any]:
+    """Return the share of throughput per core that governance costs, from short bursts in turn.
 
-    The bursts are short and take turns because such machines change their speed by half within seconds.
+    Such machines change their speed by half within seconds, so one pair of bursts says little: the medians of all
+    bursts are compared, and bootstrapping them (Efron 1979) says how sure that is.
     """
     clients = [(load.client(url, key), server) for url, key, server in (on, off)]
-    costs = []
+    took: list[list[float]] = [[], []]
     for at in range(PAIRS + 2):
-        took = []
-        for http, server in clients:
+        for (http, server), microseconds in zip(clients, took, strict=True):
             cpu = server.cpu_seconds()
             requests, _, _ = await load.closed_loop(http, body, 32, seconds)
-            took.append((server.cpu_seconds() - cpu) / requests)
-        if at >= 2:
-            costs.append(1 - took[1] / took[0])
+            if at >= 2:
+                microseconds.append((server.cpu_seconds() - cpu) / requests * 1e6)
     for http, _ in clients:
         http.close()
-    return common.spread(costs)
+    draw = random.Random(1)
+
+    def cost(governed: list[float], plain: list[float]) -> float:
+        return 1 - statistics.median(plain) / statistics.median(governed)
+
+    drawn = [cost(*(draw.choices(each, k=PAIRS) for each in took)) for _ in range(2000)]
+    return {
+        "share": round(cost(*took), 4),
+        "interval95": [round(common.percentile(drawn, q), 4) for q in (0.025, 0.975)],
+        "governed_us": common.spread(took[0]),
+        "plain_us": common.spread(took[1]),
+    }
 
 
 async def in_turn(targets: dict[str, tuple[str, str]], body: bytes, rounds: int, first: bool) -> dict[str, list[float]]:
@@ -189,7 +201,7 @@ def measure(quick: bool, peer: bool) -> dict[str, Any]:
 def report(figures: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     """Judge the figures."""
     rps = figures["governed"]["requests_per_s_per_core"]["median"]
-    governance = figures["governance_costs"]["median"]
+    governance = figures["governance_costs"]["share"]
     paced, one = figures["paced"], figures["one_client"]
     holds = {
         "at least 1,500 requests/s per core": rps >= 1500,

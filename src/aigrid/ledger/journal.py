@@ -2,8 +2,8 @@
 
 A store into the mapping is in the kernel's page cache at once, without a system call, and outlives the process. (A
 power cut may lose what the kernel had not written yet.) The file is an array of 512-byte slots, one per hold:
-twelve 64-bit words, then the hold's description, then its settlement, each guarded by a CRC-32. Descriptions that
-do not fit go on in further slots. Every word is stored in one piece and the state last, so whatever instant a
+twelve 64-bit words, the hold's description, and in the last 96 bytes its settlement, each guarded by a CRC-32. What
+does not fit goes on in further slots. Every word is stored in one piece and the state last, so whatever instant a
 process is killed at, the slot reads as before the change or after it.
 """
 
@@ -34,7 +34,8 @@ _OPENING = struct.Struct("=10Q")
 """All words of a slot after its state."""
 _PART_BODY = 16
 _RESERVE = 96
-"""Bytes of each slot kept free for its settlement, so that a full disk cannot keep a hold from being settled."""
+"""Bytes of each slot kept for its settlement, so that a full disk cannot keep a hold from being settled."""
+_SETTLED_BODY = SLOT - _RESERVE
 
 
 class Entry(NamedTuple):
@@ -66,6 +67,7 @@ class Journal:
         self.path = path
         self._segments: list[Segment] = []
         self._free: list[int] = []
+        self._linked: set[int] = set()
         # Never truncated: a process that still has the old file mapped would die of SIGBUS.
         path.unlink(missing_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -93,15 +95,16 @@ class Journal:
         slot = free.pop()
         data, words = self._segments[slot >> _SHIFT]
         base = (slot & _MASK) * SLOT
-        try:
-            if len(hold) <= SLOT - _RESERVE - BODY:
-                data[base + BODY : base + BODY + len(hold)] = hold
-                link = 0
-            else:
-                link = self._put(slot, BODY, SLOT - _RESERVE, hold)
-        except OSError:
-            free.append(slot)
-            raise
+        link = 0
+        if len(hold) <= _SETTLED_BODY - BODY:
+            data[base + BODY : base + BODY + len(hold)] = hold
+        else:
+            try:
+                link = self._put(slot, BODY, _SETTLED_BODY, hold)
+            except OSError:
+                free.append(slot)
+                raise
+            self._linked.add(slot)
         meta = len(hold) << 32 | zlib.crc32(hold)
         _OPENING.pack_into(data, base + 8, meta, link, amount_nusd, 0, 0, 0, 0, 0, 0, 0)
         at = base >> 3
@@ -112,16 +115,15 @@ class Journal:
         """Mark a slot settled; False where the journal cannot grow for it (at most 96 bytes always fit)."""
         data, words = self._segments[slot >> _SHIFT]
         at = (slot & _MASK) * _WORDS_PER_SLOT
-        start = BODY + min(words[at + HOLD] >> 32, SLOT - _RESERVE - BODY)
-        end = start + len(settlement)
-        if end <= SLOT:
-            base = at << 3
-            data[base + start : base + end] = settlement
+        if len(settlement) <= _RESERVE:
+            start = (at << 3) + _SETTLED_BODY
+            data[start : start + len(settlement)] = settlement
         else:
             try:
-                words[at + SETTLEMENT_NEXT] = self._put(slot, start, SLOT, settlement)
+                words[at + SETTLEMENT_NEXT] = self._put(slot, _SETTLED_BODY, SLOT, settlement)
             except OSError:
                 return False
+            self._linked.add(slot)
         words[at + SETTLEMENT] = len(settlement) << 32 | zlib.crc32(settlement)
         words[at] = SETTLED
         return True
@@ -132,9 +134,10 @@ class Journal:
         at = (slot & _MASK) * _WORDS_PER_SLOT
         words[at] = FREE
         self._free.append(slot)
-        for link in (words[at + HOLD_NEXT], words[at + SETTLEMENT_NEXT]):
-            if link:
-                self._free_parts(link)
+        if slot in self._linked:
+            self._linked.discard(slot)
+            self._free_parts(words[at + HOLD_NEXT])
+            self._free_parts(words[at + SETTLEMENT_NEXT])
 
     def _put(self, slot: int, start: int, end: int, blob: bytes) -> int:
         """Write `blob` into a slot's bytes [start, end) and on in further slots; return the first of those plus one."""
@@ -209,12 +212,10 @@ def _entries(image: bytes) -> Iterator[Entry]:
         if state not in (OPEN, SETTLED):
             continue
         word = view[at : at + WORDS].tolist()
-        length = word[HOLD] >> 32
-        hold = _get(image, view, slot, BODY, SLOT - _RESERVE, word[HOLD], word[HOLD_NEXT])
+        hold = _get(image, view, slot, BODY, _SETTLED_BODY, word[HOLD], word[HOLD_NEXT])
         settlement = None
         if state == SETTLED and hold is not None:
-            start = BODY + min(length, SLOT - _RESERVE - BODY)
-            settlement = _get(image, view, slot, start, SLOT, word[SETTLEMENT], word[SETTLEMENT_NEXT])
+            settlement = _get(image, view, slot, _SETTLED_BODY, SLOT, word[SETTLEMENT], word[SETTLEMENT_NEXT])
         yield Entry(
             slot, word[AMOUNT], word[PROMPT], word[CACHED], word[COMPLETION], word[REASONING],
             word[FIRST_TOKEN], hold, settlement,
