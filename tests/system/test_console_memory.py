@@ -81,4 +81,5 @@ def test_a_tenants_memories_are_erased_together_and_the_others_stay(visit, remem
 def test_a_phone_shows_memories_without_scrolling_sideways(visit, remembered, scheme):
     page = visit("/agents/memory", viewport={"width": 390, "height": 844}, color_scheme=scheme)
     expect(page.locator(".open-memory")).to_have_count(3, timeout=20_000)
+    page.evaluate("document.fonts.ready")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
