@@ -104,7 +104,7 @@ def test_a_model_that_names_one_of_two_figures_is_not_repeated() -> None:
     assert said("The deposit for a cargo bicycle is 100 euros. [1]") == f"{quote} [1]"
     assert said("What is the deposit, 100 or 300 euros? [1]") == f"{quote} [1]"
     whole = "It is 100 euros for a city bicycle and 300 euros for a cargo bicycle. [1]"
-    assert said(whole) == whole
+    assert said(whole) == f"{quote} [1]"  # nobody has checked which figure is whose
 
 
 def test_what_is_missing_is_asked_and_after_two_tries_a_person_takes_over(desk, books) -> None:

@@ -44,7 +44,9 @@ _QUESTIONS = {
     "day": "On which day would you like to come?",
 }
 _MARK = re.compile(r"\s*\[\d+\]")
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_NUMBER = re.compile(
+    r"\d+(?:[.,:]\d+)*|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fourteen|twenty|thirty|sixty)\b"
+)
 _FEWEST_WORDS = 4
 _PATIENCE = 2
 """So often the desk asks for the same thing before a person takes over."""
@@ -199,13 +201,14 @@ class FrontDesk:
 def worded(found: Answer) -> str:
     """Return an answer's text: a model's where it can mislead nobody, else the quotes that it stands on.
 
-    Each sentence of it is in a quote, but where a quote gives several figures a weak model may name the wrong one:
-    its words must hold them all. A question, or a mere heading, is no answer.
+    Each sentence of it is in a quote, but where a quote gives several figures a weak model may name one for another:
+    such a quote stays as it is. A question, or a mere heading, is no answer.
     """
     quotes = [" ".join(each.quote.split()) for each in found.citations]
     text = _MARK.sub("", found.text)
-    same = all(set(_NUMBER.findall(quote)) <= set(_NUMBER.findall(text)) for quote in quotes)
-    if found.written == "model" and same and len(text.split()) >= _FEWEST_WORDS and not text.endswith("?"):
+    said = set(_NUMBER.findall(text))
+    clear = all(len(given := set(_NUMBER.findall(quote))) < 2 and given <= said for quote in quotes)
+    if found.written == "model" and clear and len(text.split()) >= _FEWEST_WORDS and not text.endswith("?"):
         return found.text
     return " ".join(f"{quote} [{each.number}]" for quote, each in zip(quotes, found.citations, strict=True))
 
