@@ -2,8 +2,9 @@
 
 A request with several choices runs as that many sequences: the pipeline's own way of drawing several cannot stream
 and shares one grammar state among them. The first choice goes ahead by one token, so that the others find the
-prompt in the prefix cache. Each choice has its own seed, counted up from the request's. A constrained call that is
-about to run out of tokens goes on as a new sequence, whose grammar is the call's shortest end.
+prompt in the prefix cache; so do other requests with the same prompt that come before it is read. Each choice has its
+own seed, counted up from the request's. A constrained call that is about to run out of tokens goes on as a new
+sequence, whose grammar is the call's shortest end.
 """
 
 import contextlib
@@ -37,14 +38,16 @@ _SEEDS = 1 << 31
 
 
 class Job:
-    """One request: its choices, and the tokens made for it."""
+    """One request: its choices, the tokens made for it, and the sequences that wait until its prompt is read."""
 
     def __init__(self, key: Any, request: GenerateRequest, ids: list[int], grammar: Any, made: list[int]) -> None:
         self.key, self.request, self.ids, self.grammar = key, request, ids, grammar
         self.made = made  # one number, shared with the memory of what was made for which request
         self.reasoning = 0
         self.choices: list[Choice] = []
-        self.unborn = request.n - 1
+        self.alike = (request.patient, tuple(ids))  # jobs that read the same, at the same pace
+        self.behind: list[tuple[Job, int]] = [(self, index) for index in range(1, request.n)]
+        self.read = False
         self.pending = request.n
         self.told = False
 
@@ -81,6 +84,7 @@ class Batch:
         self._jobs: dict[Any, Job] = {}
         self._running: list[Choice] = []
         self._queue: deque[tuple[Job, int]] = deque()
+        self._reading: dict[Any, Job] = {}
         self._made: OrderedDict[str, list[int]] = OrderedDict()
         self._next = 0
 
@@ -135,8 +139,9 @@ class Batch:
             self._grammars.check(*grammar, param="tools" if uses_tools(request) else "response_format")
         made = [0]
         job = Job(key, request, ids, grammar[1] if grammar else None, made)
-        self._queue.append((job, 0))
         self._jobs[key] = job
+        ahead = self._reading.setdefault(job.alike, job)
+        (self._queue if ahead is job else ahead.behind).append((job, 0))
         self._made[request.id] = made
         if len(self._made) > _REPORTED:
             self._made.popitem(last=False)
@@ -245,9 +250,8 @@ class Batch:
             else:
                 results[job.key] = Chunk(deltas=[delta])
             ended = ended or delta.finish_reason is not None
-            if job.unborn:  # the prompt is in the prefix cache now
-                self._queue.extendleft((job, index) for index in range(job.unborn, 0, -1))
-                job.unborn = 0
+            if not job.read:
+                self._follow(job)
         if ended:
             self._running = [choice for choice in self._running if choice.handle is not None]
         answers: list[tuple[Any, Chunk | AigridError, bool]] = []
@@ -264,6 +268,14 @@ class Batch:
                 del self._jobs[key]
             answers.append((key, result, last))
         return answers
+
+    def _follow(self, job: Job) -> None:
+        """Let the sequences that waited for a job's prompt be next: it is in the prefix cache now."""
+        job.read = True
+        if self._reading.get(job.alike) is job:
+            del self._reading[job.alike]
+        self._queue.extendleft(entry for entry in reversed(job.behind) if entry[0].key in self._jobs)
+        job.behind = []
 
     def _read(self, choice: Choice, output: Any) -> Delta:
         """Return what one sequence gained in a step; takes its handle away when it has ended."""
@@ -314,6 +326,13 @@ class Batch:
             choice.handle = None
         self._running = [choice for choice in self._running if choice.handle is not None]
         self._queue = deque(entry for entry in self._queue if entry[0] is not job)
+        if self._reading.get(job.alike) is job:  # the next one reads the prompt
+            del self._reading[job.alike]
+            others = [entry for entry in job.behind if entry[0].key in self._jobs]
+            if others:
+                heir = self._reading[job.alike] = others[0][0]
+                heir.behind += others[1:]
+                self._queue.appendleft(others[0])
 
     def made(self, ids: list[str]) -> dict[str, int]:
         """Return how many tokens were made for requests, by their ids; those not remembered are left out."""
