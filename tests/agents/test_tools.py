@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from aigrid.agents import box, spec
-from aigrid.agents.tools import sandbox
 from aigrid.agents.tools.base import Call, Searched, Site, ToolError
+from aigrid.core import sandbox
 from aigrid.core.errors import ConfigError
 from aigrid.engines.echo import EchoEngine
 from tests.gateway.conftest import open_door
@@ -121,7 +121,7 @@ async def test_the_sandbox_has_no_environment_of_ours(tmp_path, monkeypatch):
 async def test_the_sandbox_ends_what_takes_too_much(code):
     try:
         said = str(await sandbox.run(code, 1.0, 128 << 20, 60.0))
-    except ToolError as error:
+    except sandbox.SandboxError as error:
         said = error.message
     assert re.search("MemoryError|more time or memory", said)
 

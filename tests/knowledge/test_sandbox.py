@@ -157,7 +157,7 @@ PROBE = """
 import sys
 sys.path[:] = sys.argv[2:]
 import os, socket
-from aigrid.knowledge.sandbox_lock import lock
+from aigrid.core.sandbox_lock import lock
 walls = lock(1 << 30)
 def tried(what):
     try:

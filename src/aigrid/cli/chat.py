@@ -19,6 +19,11 @@ def chat(
     tier: Annotated[
         Literal["fast", "think", "overnight"] | None, typer.Option(help="How hard to think, and what it may cost.")
     ] = None,
+    think: Annotated[
+        Literal["minimal", "low", "medium", "high", "xhigh", "max"] | None,
+        typer.Option(help="Think this hard: up to 2, 4, 8, 16, 32 or 64 candidates and a vote, which is shown."),
+    ] = None,
+    max_cost: Annotated[float, typer.Option(help="Most that thinking may cost, in US dollars; 0: no cap.", min=0)] = 0,
     max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens; 0 is the gateway's default.", min=0)] = 0,
     system: Annotated[str, typer.Option(help="Instructions that come before the conversation.")] = "",
     temperature: Annotated[
@@ -34,6 +39,10 @@ def chat(
     body: dict[str, Any] = {"model": model or _first_model(gateway)}
     if tier:
         body["service_tier"] = tier
+    if think:
+        body |= {"service_tier": tier or "think", "reasoning_effort": think, "aigrid": {"trace": True}}
+    if max_cost:
+        body["aigrid"] = {**body.get("aigrid", {}), "max_cost_usd": max_cost}
     if max_tokens:
         body["max_completion_tokens"] = max_tokens
     if temperature is not None:
@@ -60,7 +69,7 @@ def ask(gateway: Gateway, body: dict[str, Any], quiet: bool = False) -> Answer:
     answer = Answer()
     console = out()
     try:
-        for piece in gateway.chat(body, answer):
+        for piece in gateway.chat(body, answer, None if quiet else _thought):
             if not quiet:
                 console.print(piece, end="", markup=False)
                 console.file.flush()
@@ -68,6 +77,10 @@ def ask(gateway: Gateway, body: dict[str, Any], quiet: bool = False) -> Answer:
         if answer.text and not quiet:
             console.print()
     return answer
+
+
+def _thought(text: str) -> None:
+    err().print(text, end="", markup=False, style="dim")
 
 
 def converse(gateway: Gateway, body: dict[str, Any], messages: list[dict[str, str]]) -> None:
@@ -126,12 +139,14 @@ def as_dict(answer: Answer) -> dict[str, Any]:
         "energy_mj": answer.energy_mj,
         "energy_source": answer.energy_source,
         "record": answer.record,
+        **({"reasoning_tokens": answer.reasoning_tokens, "thinking": answer.thinking} if answer.thinking else {}),
     }
 
 
 def price_line(answer: Answer) -> str:
     """Say in one line what an answer took and cost."""
-    parts = [
+    parts = [why(answer.thinking)] if answer.thinking else []
+    parts += [
         f"{answer.prompt_tokens} + {answer.completion_tokens} tokens (prompt + completion)",
         f"first token after {seconds(answer.first_token_ns)}",
     ]
@@ -142,6 +157,12 @@ def price_line(answer: Answer) -> str:
     if answer.cost_nusd is not None:
         parts.append(usd(answer.cost_nusd))
     return " · ".join(parts)
+
+
+def why(thinking: dict[str, Any]) -> str:
+    """Say in a few words how an answer won."""
+    made = sum(not each.get("role") for each in thinking.get("candidates", ()))
+    return f"{made} candidates: {thinking.get('why', '')}"
 
 
 def measured_by(source: str) -> str:

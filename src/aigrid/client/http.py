@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -41,6 +41,9 @@ class Answer(msgspec.Struct):
     energy_mj: int | None = None
     energy_source: str = ""
     record: str = ""
+    reasoning: str = ""
+    reasoning_tokens: int = 0
+    thinking: dict[str, Any] | None = None
 
     @property
     def tokens_per_second(self) -> float:
@@ -87,12 +90,19 @@ class Gateway:
             raise RemoteError(status, body)
         return [model["id"] for model in body.get("data", [])]
 
-    def chat(self, body: dict[str, Any], answer: Answer) -> Iterator[str]:
-        """Stream a chat answer: yields pieces of text, and fills `answer` as it goes."""
+    def chat(self, body: dict[str, Any], answer: Answer, thought: Callable[[str], None] | None = None) -> Iterator[str]:
+        """Stream a chat answer: yields pieces of text, and fills `answer` as it goes.
+
+        `thought` hears of what the model thinks before it answers.
+        """
         began = mono_ns()
         body = {**body, "stream_options": {"include_usage": True}}
         for frame in self.stream("/v1/chat/completions", body):
-            if piece := take(frame, answer, began):
+            known = len(answer.reasoning)
+            piece = take(frame, answer, began)
+            if thought is not None and len(answer.reasoning) > known:
+                thought(answer.reasoning[known:])
+            if piece:
                 yield piece
 
     def stream(self, path: str, body: dict[str, Any], heads: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
@@ -181,7 +191,11 @@ def _piece(frame: dict[str, Any], answer: Answer) -> str:
         answer.energy_mj = cost.get("energy_mj")
         answer.energy_source = cost.get("energy_source") or ""
         answer.record = cost.get("record") or ""
+        answer.thinking = cost.get("thinking")
+    made = usage.get("completion_tokens_details") or {}
+    answer.reasoning_tokens = made.get("reasoning_tokens") or answer.reasoning_tokens
     for choice in frame.get("choices") or ():
+        answer.reasoning += (choice.get("delta") or {}).get("reasoning_content") or ""
         answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
         return (choice.get("delta") or {}).get("content") or ""
     return ""

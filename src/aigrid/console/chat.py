@@ -10,6 +10,7 @@ from nicegui import ui
 
 from aigrid.console import figures, theme
 from aigrid.console.chat_key import chat_key
+from aigrid.console.chat_thinking import panel
 from aigrid.console.gateway import Gateway, GatewayAway, GatewayRefused, segment
 from aigrid.console.prose import prose
 from aigrid.core.clock import SECOND
@@ -19,6 +20,7 @@ SHOW_S = 0.06
 """How often a growing answer is shown again, in seconds."""
 RECORD_WAIT_S = 5.0
 DEFAULT_TOKENS = 512
+EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
 STARTERS = (
     "Explain what a token is in one sentence.",
     "Write a short note to the night shift about saving energy.",
@@ -62,6 +64,10 @@ class Chat:
                 self._tier = ui.select(list(get_args(Tier)), value="fast", label="Tier").props(
                     "outlined dense options-dense"
                 )
+                self._effort = ui.select(list(EFFORTS), value="medium", label="Effort").props(
+                    "outlined dense options-dense"
+                )
+                self._effort.bind_visibility_from(self._tier, "value", value="think")
                 self._limit = ui.number("Max tokens", value=DEFAULT_TOKENS, min=1, max=131_072, precision=0).props(
                     "outlined dense"
                 )
@@ -128,9 +134,10 @@ class Chat:
             ui.label(text).classes("said")
             with ui.element("article").classes("answer").props('aria-label="Answer"'):
                 shown = ui.html("…", sanitize=True).classes("prose")
+                thought = theme.html()
                 receipt = theme.html()
         said = Answer()
-        self._answering = asyncio.create_task(self._stream(said, shown))
+        self._answering = asyncio.create_task(self._stream(said, shown, thought))
         self._button.text = "Stop"
         try:
             await self._answering
@@ -146,18 +153,25 @@ class Chat:
         self._conclude(said, shown)
         receipt.content = await self._receipt(said)
 
-    async def _stream(self, said: "Answer", shown: ui.html) -> None:
-        body = {
+    async def _stream(self, said: "Answer", shown: ui.html, thought: ui.html) -> None:
+        body: dict[str, Any] = {
             "model": self._model.value,
             "messages": self._messages,
             "max_tokens": int(self._limit.value or DEFAULT_TOKENS),
             "service_tier": self._tier.value,
         }
+        if self._tier.value == "think":
+            body |= {"reasoning_effort": self._effort.value, "aigrid": {"trace": True}}
         stream = self._gateway.chat(await chat_key(self._gateway), body)
         due = time.monotonic()
         try:
             async for chunk in stream:
                 said.take(chunk)
+                if said.thinking:
+                    thought.content = panel(said.thinking)
+                elif said.reasoning and not said.text:
+                    lines = Markup("<br>").join(said.reasoning.strip().splitlines()[-6:])
+                    thought.content = Markup('<div class="thought growing">{}</div>').format(lines)
                 began = time.monotonic()
                 if said.text and began > due:
                     shown.content = prose(said.text)
@@ -201,6 +215,8 @@ class Answer:
 
     def __init__(self) -> None:
         self.text = ""
+        self.reasoning = ""
+        self.thinking: dict[str, Any] | None = None
         self.request_id = ""
         self.problem = ""
         self.stopped = False
@@ -209,7 +225,9 @@ class Answer:
     def take(self, chunk: dict[str, Any]) -> None:
         """Add what one chunk of the stream brought."""
         self.request_id = chunk.get("request_id", self.request_id)
+        self.thinking = (chunk.get("aigrid") or {}).get("thinking", self.thinking)
         for choice in chunk.get("choices", ()):
+            self.reasoning += choice["delta"].get("reasoning_content") or ""
             self.text += choice["delta"].get("content") or ""
             self.cut = self.cut or choice.get("finish_reason") == "length"
 

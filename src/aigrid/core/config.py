@@ -178,7 +178,9 @@ class TierConfig(_Section):
     model: Annotated[str, _d("model that was asked for, or `*`")] = "*"
     serve: Annotated[str, _d("model that answers; empty is the one asked for")] = ""
     strategy: Annotated[
-        Literal["plain", "adaptive", "self_consistency"],
+        Literal[
+            "plain", "adaptive", "self_consistency", "best_of_n", "weighted_vote", "refine", "beam_search", "debate"
+        ],
         _d("how the answer is found; `plain` asks once"),
     ] = "plain"
     effort: Annotated[
@@ -186,11 +188,18 @@ class TierConfig(_Section):
         _d("effort of requests that name none"),
     ] = "medium"
     n: Annotated[int, _d("most candidates; 0 is as the effort says"), Meta(ge=0, le=64)] = 0
-    scorer: Annotated[str, _d("what scores candidates: `likelihood`, `critic`, `reward`, `schema`, `regex`, …")] = ""
+    scorer: Annotated[
+        Literal["", "critic", "likelihood", "reward", "schema", "regex", "program"],
+        _d("what scores candidates, where the strategy needs it; empty is the critic"),
+    ] = ""
     critic: Annotated[str, _d("model that criticises, scores or judges; empty is the one that answers")] = ""
+    debaters: Annotated[list[str], _d("models that debate, two or three; empty is the one that answers, twice")] = []
     pattern: Annotated[str, _d("regular expression that finds the answer in a text; empty finds common marks")] = ""
     answers: Annotated[Literal["text", "number"], _d("what an answer is; `number` is the last number there")] = "text"
     rounds: Annotated[int, _d("rounds of refinement or debate"), Meta(ge=1, le=8)] = 2
+    reward_url: Annotated[str, _d("server of the reward model, with `/v1/score`, e.g. `http://host:8000`")] = ""
+    reward_key_env: Annotated[str, _d("environment variable that holds that server's API key")] = ""
+    program: Annotated[str, _d("file of Python that defines `score(text, answer)`, run in a sandbox")] = ""
 
 
 class ModelConfig(_Section):

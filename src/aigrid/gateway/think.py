@@ -22,7 +22,7 @@ from aigrid.ledger.prices import PriceList, nusd
 from aigrid.thinking.base import Answer, Candidate, Models, Strategy
 from aigrid.thinking.budget import Budget, BudgetSpent, Caps, Cost
 from aigrid.thinking.make import make
-from aigrid.thinking.policy import Plan, Planner, Policy
+from aigrid.thinking.policy import Planner, Policy
 
 _SHOWN = 200
 """Characters of a candidate that a stream shows while others are made."""
@@ -65,18 +65,19 @@ class Thinking:
                 "a request that thinks has one answer; leave `n` out, or use service_tier `fast`", param="n"
             )
         most = [cap for cap in (asked.max_nusd, self._most_nusd) if cap]
-        engine = Thinker(plan, asked, route, self._prices, min(most, default=None))
+        engine = Thinker(make(plan, generate), asked, route, self._prices, min(most, default=None))
         return Route(route.model, [engine], 1)
 
 
 class Thinker(Composite):
     """A strategy over a route, for one request."""
 
-    def __init__(self, plan: Plan, asked: ThinkingBody, route: Route, prices: PriceList, cap: int | None) -> None:
+    def __init__(
+        self, strategy: Strategy, asked: ThinkingBody, route: Route, prices: PriceList, cap: int | None
+    ) -> None:
         first = route.engines[0]
         self.name, self.site = first.name, first.site
-        self._plan, self._asked, self._route, self._prices, self._cap = plan, asked, route, prices, cap
-        self._strategy: Strategy = make(plan)
+        self._strategy, self._asked, self._route, self._prices, self._cap = strategy, asked, route, prices, cap
 
     async def start(self) -> None:
         """Nothing to start."""

@@ -6,8 +6,8 @@ import socket
 
 import msgspec
 
+from aigrid.core.sandbox_lock import die_with, limit_cpu, lock
 from aigrid.knowledge.base import Parsed
-from aigrid.knowledge.sandbox_lock import die_with, limit_cpu, lock
 
 
 class Task(msgspec.Struct, frozen=True):

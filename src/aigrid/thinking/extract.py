@@ -17,7 +17,7 @@ from aigrid.thinking.base import Candidate
 _MARKS = re.compile(r"(?:####|\banswer(?:\s+is)?\s*:|\banswer\s+is\b)[ \t*_]*(?P<answer>[^\n]+)", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
 _WHOLE_NUMBER = re.compile(rf"^[^\w]*(?:{_NUMBER.pattern})\s*(?:%|[^\W\d]{{1,12}})?[^\w]*$")
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_ARTICLES = ("a", "an", "the")
 _NOISE = re.compile(r"[^\w.+\-/ ]+")
 _LONGEST = 200
 
@@ -82,8 +82,10 @@ def normal(answer: str, rule: Rule = Rule()) -> str:
         return plain_number(numbers[-1])
     if rule.kind == "number":
         return ""
-    words = _NOISE.sub(" ", _ARTICLES.sub(" ", answer.casefold()))
-    return " ".join(word for piece in words.split() if (word := piece.strip(".+-/") or ""))[:_LONGEST]
+    words = _NOISE.sub(" ", answer.casefold()).split()
+    marks = [word for piece in words if (word := piece.strip(".+-/"))]
+    kept = [word for word in marks if word not in _ARTICLES] or marks  # `A` may be an answer
+    return " ".join(kept)[:_LONGEST]
 
 
 def plain_number(text: str) -> str:

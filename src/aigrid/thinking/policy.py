@@ -21,6 +21,8 @@ CANDIDATES: dict[str, int] = {"none": 1, "minimal": 2, "low": 4, "medium": 8, "h
 """The most candidates that an effort is worth."""
 MOST = 64
 PLAIN = "plain"
+_VOTES = ("adaptive", "self_consistency", "best_of_n", "weighted_vote")
+"""Strategies that with one candidate are no more than asking once."""
 _DEFAULT = (TierConfig(tier="think", strategy="adaptive"),)
 
 
@@ -32,14 +34,18 @@ class Plan(msgspec.Struct, frozen=True):
     n: int = 1
     scorer: str = ""
     critic: str = ""
+    debaters: list[str] = []
     pattern: str = ""
-    kind: str = "text"
+    answers: str = "text"
     rounds: int = 2
+    reward_url: str = ""
+    reward_key_env: str = ""
+    program: str = ""
 
     @property
     def plain(self) -> bool:
         """Whether it is one request and no more."""
-        return self.strategy == PLAIN or self.n <= 1
+        return self.strategy == PLAIN or (self.n <= 1 and self.strategy in _VOTES)
 
 
 class Planner(Protocol):
@@ -61,8 +67,8 @@ class Policy:
             if rule.tier == tier and rule.model in ("*", request.model):
                 n = rule.n or CANDIDATES[effort or rule.effort]
                 return Plan(
-                    rule.serve or request.model, rule.strategy, min(n, MOST), rule.scorer, rule.critic,
-                    rule.pattern, rule.answers, rule.rounds,
+                    rule.serve or request.model, rule.strategy, min(n, MOST), rule.scorer, rule.critic, rule.debaters,
+                    rule.pattern, rule.answers, rule.rounds, rule.reward_url, rule.reward_key_env, rule.program,
                 )  # fmt: skip
         return Plan(request.model)
 

@@ -1,20 +1,10 @@
-"""Python that the model writes: in a process of its own that can open no file, reach no network, start nothing.
+"""The tool that runs Python which the model writes: in a process that can open no file, reach no network, start nothing."""
 
-Nothing is run where the kernel cannot hold it in (Landlock, Linux 5.13, and seccomp).
-"""
-
-import asyncio
-import contextlib
-import os
-import signal
-import sys
 from typing import Any
-
-import msgspec
 
 from aigrid.agents.spec import SandboxTool
 from aigrid.agents.tools.base import Built, Call, Site, ToolError
-from aigrid.core.supervise import why
+from aigrid.core.sandbox import SandboxError, run
 
 SCHEMA = {
     "type": "object",
@@ -25,59 +15,15 @@ ABOUT = (
     "Run Python with its standard library alone: no files, no network. What it prints, and the value of a last line "
     "that is an expression, comes back."
 )
-_BOOT = """
-import sys
-sys.path[:] = sys.argv[4:]
-from aigrid.agents.tools.sandbox_worker import main
-main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
-"""
-_MOST = 1 << 20
 
 
 def build(tool: SandboxTool, site: Site) -> Built:
     """Return the tool; each call is a new process."""
 
     async def work(arguments: dict[str, Any], call: Call) -> Any:
-        return await run(arguments["code"], tool.cpu_s, tool.memory_mb << 20, tool.timeout_s)
+        try:
+            return await run(arguments["code"], tool.cpu_s, tool.memory_mb << 20, tool.timeout_s)
+        except SandboxError as error:
+            raise ToolError(error.message) from None
 
     return Built(ABOUT, SCHEMA, safe_to_retry=True, idempotent=True, work=work)
-
-
-async def run(code: str, cpu_s: float, memory_bytes: int, wall_s: float) -> dict[str, Any]:
-    """Return what code printed and its last value; raises `ToolError` where it failed or used up a limit."""
-    limits = [str(os.getpid()), str(memory_bytes), str(cpu_s)]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-S", "-B", "-c", _BOOT, *limits, *_paths(),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env={"PATH": "/nonexistent"}, cwd="/", start_new_session=True, limit=_MOST,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(wall_s):
-            output, _ = await process.communicate(code.encode())
-    except TimeoutError:
-        raise ToolError(f"the code ran longer than {wall_s:g} s") from None
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-    try:
-        answer: dict[str, Any] = msgspec.json.decode(output, type=dict[str, Any])
-    except msgspec.DecodeError:
-        how = why(process.returncode or 0)
-        raise ToolError(f"the code used more time or memory than it may, or broke its process ({how})") from None
-    if "refused" in answer:
-        raise ToolError(answer["refused"])
-    return answer
-
-
-def _paths() -> list[str]:
-    return [os.path.abspath(path) for path in sys.path if path and os.path.isdir(path) and _ours(path)]
-
-
-def _ours(path: str) -> bool:
-    """Return whether a folder of `sys.path` holds programs: Python's own, its packages, or this one's."""
-    real, here = os.path.realpath(path), os.path.realpath(__file__)
-    roots = [os.path.realpath(each) for each in (sys.prefix, sys.base_prefix)]
-    return any(os.path.commonpath([real, root]) == root for root in roots) or here.startswith(
-        os.path.join(real, "aigrid", "")
-    )

@@ -19,7 +19,9 @@ from aigrid.thinking.budget import Caps
 T = TypeVar("T")
 
 
-StrategyName = Literal["plain", "adaptive", "self_consistency"]
+StrategyName = Literal[
+    "plain", "adaptive", "self_consistency", "best_of_n", "weighted_vote", "refine", "beam_search", "debate"
+]
 ScorerName = Literal["likelihood", "critic", "reward", "schema", "regex", "program"]
 
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 from typing import Any
 
-from aigrid.knowledge.sandbox_lock import die_with, limit_cpu, lock
+from aigrid.core.sandbox_lock import die_with, limit_cpu, lock
 
 MOST_TEXT = 100_000
 _NEEDED = {"limits", "landlock", "seccomp"}

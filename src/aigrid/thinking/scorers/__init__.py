@@ -1,0 +1,1 @@
+"""Scorers: what says how good a candidate is."""
