@@ -1,7 +1,7 @@
 """Adaptive voting beside a fixed vote of 32, and beside its_hub's self-consistency and best-of-N, on the same model.
 
 Same questions, same temperature, same gateway; its_hub is installed in a throw-away environment and asks as it does:
-one request for each candidate. Best-of-N's scorer checks the sum that the answer states. `--no-peer` leaves it out.
+one request for each candidate. Best-of-N's scorer checks the product that the answer states. `--no-peer` leaves it out.
 """
 
 import json
@@ -21,8 +21,8 @@ PROGRAM = """
 import re
 
 def score(text, answer):
-    found = re.search(r"(\\d+) \\+ (\\d+) = (\\d+)", text)
-    return found is not None and int(found[1]) + int(found[2]) == int(found[3])
+    found = re.search(r"(\\d+) (?:times|x|\\*) (\\d+) (?:=|is) (\\d+)", text)
+    return found is not None and int(found[1]) * int(found[2]) == int(found[3])
 """
 OPTIONS = {"max_tokens": thinking_tasks.MAX_TOKENS, "temperature": thinking_tasks.TEMPERATURE}
 
@@ -67,7 +67,7 @@ def judged(texts: list[str], right: list[str], tokens: int) -> dict[str, Any]:
 
 def measure(count: int, with_peer: bool) -> dict[str, Any]:
     """Ask every question every way; return the benchmark's one JSON object."""
-    asked = thinking_tasks.questions(count, seed=11)
+    asked = thinking_tasks.questions()[:count]
     right = [truth for _, truth in asked]
     ways: dict[str, dict[str, Any]] = {
         "fixed": {"strategy": "self_consistency", "n": FIXED},
@@ -148,7 +148,7 @@ def judge(found: dict[str, Any], count: int, model: str, version: str) -> dict[s
 def main() -> None:
     """Measure and print."""
     parser = common.arguments(__doc__ or "")
-    parser.add_argument("--questions", type=int, default=60)
+    parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--no-peer", action="store_true")
     chosen = parser.parse_args()
     common.report(measure(chosen.questions, not chosen.no_peer), chosen.json)

@@ -17,7 +17,7 @@ from its_hub.core.algorithms.bon import BestOfN
 from its_hub.core.algorithms.self_consistency import SelfConsistency
 
 NUMBER = re.compile(r"\d[\d,]*")
-SUM = re.compile(r"(\d+) \+ (\d+) = (\d+)")
+PRODUCT = re.compile(r"(\d+) (?:times|x|\*) (\d+) (?:=|is) (\d+)")
 
 
 class Model(AbstractLanguageModel):
@@ -47,8 +47,8 @@ class Model(AbstractLanguageModel):
         return await self.agenerate_single(messages)
 
 
-class Sums(AbstractOutcomeRewardModel):
-    """1 for a text whose sum is right."""
+class Products(AbstractOutcomeRewardModel):
+    """1 for a text whose product is right."""
 
     def score(self, messages, **more):
         return [float(right(each[-1].content)) for each in messages]
@@ -58,8 +58,8 @@ class Sums(AbstractOutcomeRewardModel):
 
 
 def right(text):
-    found = SUM.search(text or "")
-    return found is not None and int(found[1]) + int(found[2]) == int(found[3])
+    found = PRODUCT.search(text or "")
+    return found is not None and int(found[1]) * int(found[2]) == int(found[3])
 
 
 def number(text):
@@ -72,7 +72,7 @@ async def main():
     results = {}
     for way, n in asked["ways"].items():
         model = Model(asked["url"], asked["key"], asked["model"], asked["options"])
-        algorithm = SelfConsistency(number) if way == "self_consistency" else BestOfN(Sums())
+        algorithm = SelfConsistency(number) if way == "self_consistency" else BestOfN(Products())
         texts = []
         for messages in asked["tasks"]:
             chat = [ChatMessage(role=each["role"], content=each["content"]) for each in messages]

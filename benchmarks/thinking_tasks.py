@@ -1,5 +1,6 @@
 """Questions whose answers can be checked, made from a seed, and what the benchmarks of thinking share."""
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -9,25 +10,28 @@ from aigrid.thinking.extract import Rule, extract, normal
 
 RULE = Rule(kind="number")
 CANDIDATES = 64
-MAX_TOKENS = 32
-TEMPERATURE = 0.7
+MAX_TOKENS = 24
+TEMPERATURE = 0.8
 
 
-def questions(count: int, seed: int = 7) -> list[tuple[list[dict[str, str]], str]]:
-    """Return (messages, right answer) of additions of two numbers of three digits, after two solved ones."""
-    luck = random.Random(seed)
+def questions(seed: int = 7) -> list[tuple[list[dict[str, str]], str]]:
+    """Return (messages, right answer) of the multiplication table from 2 times 2 to 9 times 9, in a random order.
+
+    Each comes after two solved ones, so that the model knows the form. It is a task that a small model is sometimes
+    right at; at sums of three digits the embedded one is right in no case of a hundred, and no vote helps there.
+    """
     made = []
-    for _ in range(count):
-        a, b = luck.randint(101, 499), luck.randint(101, 499)
+    for a, b in itertools.product(range(2, 10), repeat=2):
         turns = [
-            "What is 213 + 145?",
-            "213 + 145 = 358",
-            "What is 307 + 281?",
-            "307 + 281 = 588",
-            f"What is {a} + {b}?",
+            "What is 7 times 3?",
+            "7 times 3 = 21",
+            "What is 4 times 9?",
+            "4 times 9 = 36",
+            f"What is {a} times {b}?",
         ]
         messages = [{"role": ("user", "assistant")[at % 2], "content": turn} for at, turn in enumerate(turns)]
-        made.append((messages, str(a + b)))
+        made.append((messages, str(a * b)))
+    random.Random(seed).shuffle(made)
     return made
 
 

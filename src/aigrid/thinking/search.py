@@ -46,6 +46,7 @@ class Search:
         What ends the search (the budget, an engine's death) ends this, too, and is kept in `error`.
         """
         made: list[Candidate] = []
+        last: list[Candidate] = []  # yielded when the stream is read out: its end brings the exact counts
         try:
             ask = self._fit(request or self.request, n, varied=request is None and self.varied)
             made = [self.trace.new(ask.model, role) for _ in range(ask.n)]
@@ -56,16 +57,21 @@ class Search:
                     while (chunk := await self._next(chunks)) is not None:
                         for delta in chunk.deltas:
                             if delta.index < len(made) and self._take(made[delta.index], delta):
-                                yield made[delta.index]
+                                if any(each.state == "running" for each in made):
+                                    yield made[delta.index]
+                                else:
+                                    last.append(made[delta.index])
                 for candidate in made:
                     if candidate.state == "running" and (candidate.text or candidate.tool_calls):
                         self._close(candidate)
-                        yield candidate
+                        last.append(candidate)
         except _ENDS as error:
             self.error, self.trace.ended = error, error.message
             self._leave(made, "failed")
         finally:
             self._leave(made, "cancelled")
+        for candidate in last:
+            yield candidate
 
     async def one(self, request: GenerateRequest | None = None, role: str = "") -> Candidate | None:
         """Return one candidate, or None where the search ended before it was complete."""
