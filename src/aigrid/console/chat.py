@@ -217,6 +217,8 @@ class Answer:
         self.text = ""
         self.reasoning = ""
         self.thinking: dict[str, Any] | None = None
+        self.usage: dict[str, Any] = {}
+        self.cost: dict[str, Any] = {}
         self.request_id = ""
         self.problem = ""
         self.stopped = False
@@ -225,7 +227,9 @@ class Answer:
     def take(self, chunk: dict[str, Any]) -> None:
         """Add what one chunk of the stream brought."""
         self.request_id = chunk.get("request_id", self.request_id)
-        self.thinking = (chunk.get("aigrid") or {}).get("thinking", self.thinking)
+        self.usage = chunk.get("usage") or self.usage
+        self.cost = chunk.get("aigrid") or self.cost
+        self.thinking = self.cost.get("thinking")
         for choice in chunk.get("choices", ()):
             self.reasoning += choice["delta"].get("reasoning_content") or ""
             self.text += choice["delta"].get("content") or ""
@@ -236,6 +240,9 @@ def receipt(said: Answer, record: dict[str, Any] | None) -> Markup:
     """Return the line under an answer: what it took and what it cost, from the ledger's record."""
     if record is None:
         return Markup('<div class="receipt">Its price is not in the ledger yet; look on the ledger page.</div>')
+    if said.thinking:  # what it took is on the records of its calls; the answer says what they came to
+        tokens = {name: said.usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens")}
+        record = {**record, **tokens, "revenue_nusd": said.cost["cost_nusd"], "energy_mj": said.cost["energy_mj"]}
     made, first_ns, whole_ns = record["completion_tokens"], record["first_token_ns"], record["duration_ns"]
     pace = (made - 1) * SECOND / (whole_ns - first_ns) if made > 1 and whole_ns > first_ns > 0 else None
     source = figures.energy_source(record["energy_source"])
@@ -246,9 +253,12 @@ def receipt(said: Answer, record: dict[str, Any] | None) -> Markup:
         ),
         Markup("<span><b>{}</b> tokens in, <b>{}</b> out</span>").format(f"{record['prompt_tokens']:,}", f"{made:,}"),
     ]
-    if first_ns:
+    if said.thinking:
+        thought = (said.usage.get("completion_tokens_details") or {}).get("reasoning_tokens", 0)
+        parts.append(Markup("<span><b>{}</b> of them reasoning</span>").format(f"{thought:,}"))
+    elif first_ns:
         parts.append(Markup("<span><b>{}</b> to first token</span>").format(figures.duration(first_ns)))
-    if pace:
+    if pace and not said.thinking:
         parts.append(Markup("<b>{}</b>").format(figures.si(pace, "tok/s")))
     if said.stopped:
         parts.append(Markup("<span>stopped by you</span>"))

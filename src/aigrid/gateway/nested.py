@@ -159,6 +159,8 @@ class Within:
         )
         revenue, energy = settlement.revenue_nusd + spent.cost_nusd, settlement.energy_mj + spent.energy_mj
         source = settlement.energy_source or spent.energy_source
+        if self.thinking is not None:
+            self.thinking["spent"] = {"tokens": whole.total_tokens, "nusd": revenue, "mj": energy}
         return whole, Told(
             settlement.hold_id, whole.prompt_tokens, whole.completion_tokens, whole.reasoning_tokens,
             whole.cached_tokens, revenue, energy, source, self.thinking,

@@ -140,8 +140,6 @@ class Thinker(Composite):
             task.cancel()
             await asyncio.wait([task])
         winner, trace = answer.winner, answer.trace
-        spent = within.spent
-        trace.spent = Cost(spent.prompt_tokens + spent.completion_tokens, spent.cost_nusd, spent.energy_mj)
         within.shown_tokens = winner.tokens
         if asked.trace:
             within.thinking = trace.public()

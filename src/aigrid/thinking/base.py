@@ -56,7 +56,6 @@ class Trace(msgspec.Struct, omit_defaults=True):
     why: str = ""
     ended: str = ""
     calls: int = 0
-    spent: Cost = Cost()
 
     def new(self, model: str, role: str = "") -> Candidate:
         """Append a candidate and return it; numbers count from 1."""

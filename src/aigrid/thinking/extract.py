@@ -1,7 +1,8 @@
 r"""What a candidate answers in the end, in a form in which equal answers are equal.
 
 The answer of a text is, in this order: what the rule's pattern finds; the last `\boxed{…}`; what follows the last
-`####` or "answer is"/"answer:" (Wang et al. 2022 read the latter); else the last line. Tool calls and JSON are
+`####` or "answer is"/"answer:" (Wang et al. 2022 read the latter); the number that ends the last line after `=` or
+"is"; else the last line. Tool calls and JSON are
 answers as they stand.
 """
 
@@ -17,6 +18,7 @@ from aigrid.thinking.base import Candidate
 _MARKS = re.compile(r"(?:####|\banswer(?:\s+is)?\s*:|\banswer\s+is\b)[ \t*_]*(?P<answer>[^\n]+)", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
 _WHOLE_NUMBER = re.compile(rf"^[^\w]*(?:{_NUMBER.pattern})\s*(?:%|[^\W\d]{{1,12}})?[^\w]*$")
+_ENDS_IN_NUMBER = re.compile(rf"(?:=|\b(?:is|are|equals|makes))\s*\**({_NUMBER.pattern})[^\w]*$", re.IGNORECASE)
 _ARTICLES = ("a", "an", "the")
 _NOISE = re.compile(r"[^\w.+\-/ ]+")
 _LONGEST = 200
@@ -68,7 +70,9 @@ def extract(text: str, rule: Rule = Rule()) -> str:
     if rule.kind == "number":
         return stripped
     lines = stripped.splitlines()
-    return lines[-1].strip() if lines else ""
+    last = lines[-1].strip() if lines else ""
+    ends = _ENDS_IN_NUMBER.search(last)
+    return ends[1] if ends is not None else last
 
 
 def normal(answer: str, rule: Rule = Rule()) -> str:
