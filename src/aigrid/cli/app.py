@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from aigrid import __version__
-from aigrid.cli import agents, bench, chat, config, doctor, echo, keys, knowledge, ledger, models, tenants, up
+from aigrid.cli import agents, bench, chat, config, doctor, echo, keys, knowledge, ledger, models, ran, tenants, up
 from aigrid.cli.output import Json, emit, fail
 from aigrid.core.errors import AigridError, BadRequest
 
@@ -31,6 +31,7 @@ app.command("ledger")(ledger.ledger)
 app.add_typer(models.app, name="models")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(agents.app, name="agents")
+app.add_typer(ran.app, name="ran")
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("echo")(echo.echo)
