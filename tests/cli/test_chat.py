@@ -42,6 +42,17 @@ def test_the_ledger_has_what_was_shown(aigrid, in_factory):
     assert until(overnight, bool) == [4]
 
 
+def test_thinking_shows_its_candidates_and_why_one_won(aigrid, in_factory):
+    result = aigrid("chat", "green [echo tokens=1]", "--think", "low")
+    assert result.out == "green \n"
+    assert "candidate 1: green\n" in result.err
+    assert "3 of 3 candidates agree" in result.err  # which decides a vote of 4
+    answer = aigrid("chat", "green [echo tokens=1]", "--think", "low", "--max-cost", "0.001", "--json").json
+    assert answer["thinking"]["votes"] == {"green": 3}
+    assert answer["reasoning_tokens"] == answer["completion_tokens"] - 1
+    assert answer["cost_nusd"] == answer["thinking"]["spent"]["nusd"] <= 1_000_000
+
+
 def test_a_pipe_is_a_question(aigrid, in_factory, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("blue [echo tokens=2]\n"))
     assert aigrid("chat").out == "blue blue \n"

@@ -150,7 +150,7 @@ def price_line(answer: Answer) -> str:
         f"{answer.prompt_tokens} + {answer.completion_tokens} tokens (prompt + completion)",
         f"first token after {seconds(answer.first_token_ns)}",
     ]
-    if answer.tokens_per_second:
+    if answer.tokens_per_second and not answer.thinking:
         parts.append(f"{answer.tokens_per_second:.1f} tokens/s")
     if answer.energy_mj is not None:
         parts.append(f"{energy(answer.energy_mj)} ({measured_by(answer.energy_source)})")

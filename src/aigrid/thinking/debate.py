@@ -54,7 +54,7 @@ class Debate:
                 said = now or said
                 break
             said = now
-            if len({each.answer for each in said}) == 1:
+            if said[0].answer and len({each.answer for each in said}) == 1:
                 return self._won(search, said, said[0], f"all {self.n} agree after round {turn + 1}")
         if not said:
             return search.fallback()
