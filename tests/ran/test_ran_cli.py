@@ -35,3 +35,18 @@ def test_a_wrong_trace_is_one_sentence(tmp_path, capsys):
 def test_importing_the_commands_imports_no_compiler():
     code = "import aigrid, aigrid.cli.app, sys; print([name for name in ('numba', 'llvmlite') if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_another_radios_log_is_followed(tmp_path, capsys):
+    log = tmp_path / "gnb.log"
+    log.write_text(
+        "x [METRICS ] Scheduler cell pci=1 metrics: nof_prbs=106 nof_dl_slots=1400 nof_ul_slots=600 "
+        "pdsch_rbs_per_slot=50 pusch_rbs_per_slot=9 pdschs_per_slot=1.08 puschs_per_slot=1 max_latency=120usec\nhalf a l"
+    )
+    assert run(["ran", "watch", "srsran", str(log), "--seconds", "0.1", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["slot"], said["cell_prb"], said["downlink_prb"]) == (2000, 106, 35)
+    assert run(["ran", "watch", "srsran", str(tmp_path / "none.log"), "--seconds", "0.1"]) == 1
+    assert "cannot read the radio's log" in capsys.readouterr().err
+    assert run(["ran", "watch", "huawei", str(log)]) == 1
+    assert "there are aerial, oai, srsran" in capsys.readouterr().err

@@ -1,7 +1,9 @@
 """`aigrid ran …`: a radio with deadlines on this machine."""
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ from aigrid.core.errors import BadRequest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live
 
     from aigrid.ran.radio import Radio, Summary
     from aigrid.ran.state import RadioState
@@ -71,21 +74,23 @@ def run(
 
 def watch(radio: "Radio", show: bool) -> None:
     """Draw the radio until it ends."""
-    from rich.live import Live
-
-    with Live(console=err(), refresh_per_second=1 / LOOK_S, transient=True) if show else _nothing() as live:
+    with live(show) as view:
         while radio.alive:
-            if live is not None:
-                live.update(picture(radio.state()))
+            if view is not None:
+                view.update(picture(radio.state()))
             time.sleep(LOOK_S)
 
 
-class _nothing:
-    """A live view that shows nothing."""
+@contextlib.contextmanager
+def live(show: bool) -> Iterator["Live | None"]:
+    """Draw on the terminal until the block ends; None where nothing is to be shown."""
+    from rich.live import Live
 
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
+    if not show:
+        yield None
+        return
+    with Live(console=err(), refresh_per_second=1 / LOOK_S, transient=True) as view:
+        yield view
 
 
 def bars(histogram: Any) -> str:
@@ -127,3 +132,35 @@ def page(result: "Summary") -> "RenderableType":
     )
     grid.title_justify = "left"
     return grid
+
+
+@app.command("watch")
+def watch_other(
+    kind: Annotated[str, typer.Argument(help="srsran, oai or aerial.")],
+    source: Annotated[str, typer.Argument(help="Its log file, or for aerial the address of its metrics page.")],
+    prb: Annotated[int, typer.Option(help="Resource blocks of its cell, where it does not say (oai, aerial).")] = 106,
+    seconds: Annotated[float, typer.Option(help="How long to watch; 0: until Ctrl-C.")] = 0.0,
+    page_path: Annotated[Path | None, typer.Option("--page", help="Where to keep the page of state.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read another radio's own counters, and show and publish them as this program's radio does.
+
+    srsRAN: gnb.log with metrics enabled. OpenAirInterface: what nr-softmodem prints. Aerial: its Prometheus page.
+    """
+    import tempfile
+
+    from aigrid.ran.adapters.sources import watch_radio
+    from aigrid.ran.state import Page
+
+    with tempfile.TemporaryDirectory(prefix="aigrid-radio-") as folder:
+        page = Page(page_path or Path(folder) / "page", create=True)
+        with live(not as_json) as view:
+            for _ in watch_radio(kind, source, prb, seconds, page):
+                if view is not None:
+                    view.update(picture(page.read()))
+        state = page.read()
+    said = {name: getattr(state, name) for name in (
+        "slot", "cell_prb", "on_time", "downlink_done", "downlink_missed", "uplink_done", "uplink_missed", "bad_blocks",
+        "downlink_prb", "uplink_prb", "tick_late_max_ns",
+    )}  # fmt: skip
+    emit(said, as_json, lambda console: console.print(picture(state)))

@@ -123,12 +123,14 @@ class Page:
         elif self.words[AT["magic"]] != MAGIC:
             raise NotFound(f"{path} is not the page of a radio of this version")
 
-    def write(self, values: Mapping[str, int]) -> None:
-        """Set some fields at once. For the one writer."""
+    def write(self, values: Mapping[str, int], rings: Mapping[int, tuple[NDArray[np.intp], int]] | None = None) -> None:
+        """Set some fields at once, and places in the rings of recent slots. For the one writer."""
         words = self.words
         words[0] += 1 + (words[0] & 1)
         for name, value in values.items():
             words[AT[name]] = value
+        for ring, (places, value) in (rings or {}).items():
+            words[ring + places] = value
         words[0] += 1
 
     def read(self) -> RadioState:

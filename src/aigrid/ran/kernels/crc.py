@@ -4,21 +4,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aigrid.ran.kernels.compile import kernel
+from aigrid.ran.kernels.simd import load, packed
 
 POLYNOMIALS = {"24a": (0x864CFB, 24), "24b": (0x800063, 24), "16": (0x1021, 16)}
 
 
 def table(name: str) -> NDArray[np.int64]:
-    """Return what each first byte of a message adds, four bytes at a time: row r stands r bytes before the end."""
+    """Return what each first byte of a message adds, eight bytes at a time: row r stands r bytes before the end."""
     polynomial, width = POLYNOMIALS[name]
     top, mask = 1 << (width - 1), (1 << width) - 1
-    rows = np.zeros((4, 256), np.int64)
+    rows = np.zeros((8, 256), np.int64)
     for byte in range(256):
         value = byte << (width - 8)
         for _ in range(8):
             value = ((value << 1) ^ (polynomial if value & top else 0)) & mask
         rows[0, byte] = value
-    for row in range(1, 4):
+    for row in range(1, 8):
         for byte in range(256):
             value = int(rows[row - 1, byte])
             rows[row, byte] = ((value << 8) & mask) ^ rows[0, value >> (width - 8)]
@@ -43,36 +44,27 @@ def reference(bits: NDArray[np.int8], name: str) -> int:
 
 @kernel
 def checksum(bits, first, count, tables, width):  # type: ignore[no-untyped-def]
-    """Return the checksum of `count` bits from `first` on; a count that is no multiple of 8 is read bit by bit."""
-    value = 0
-    mask = (1 << width) - 1
+    """Return the checksum of `count` bits from `first` on: what is not a multiple of 64 bit by bit, the rest by tables.
+
+    Up to 64 bytes behind the last bit are read, and do not matter.
+    """
+    value = np.uint64(0)
+    mask, top = np.uint64((1 << width) - 1), np.uint64(width - 1)
+    polynomial = np.uint64(tables[0, 1])
     at = first
-    odd = count & 7
-    for _ in range(odd):
-        top = (value >> (width - 1)) ^ (bits[at] & 1)
-        value = (value << 1) & mask
-        if top:
-            value ^= tables[0, 1]
+    for _ in range(count & 63):
+        over = (value >> top) ^ np.uint64(bits[at] & 1)
+        value = ((value << np.uint64(1)) & mask) ^ (polynomial if over & np.uint64(1) else np.uint64(0))
         at += 1
-    while at + 32 <= first + count:
-        word = np.uint64(0)
-        for byte in range(4):
-            part = np.uint64(0)
-            for bit in range(8):
-                part = (part << np.uint64(1)) | np.uint64(bits[at + 8 * byte + bit] & 1)
-            word = (word << np.uint64(8)) | part
-        mixed = np.int64(word) ^ (value << (32 - width))
-        value = (
-            tables[3, (mixed >> 24) & 255] ^ tables[2, (mixed >> 16) & 255] ^ tables[1, (mixed >> 8) & 255]
-        ) ^ tables[0, mixed & 255]
-        at += 32
+    byte, up = np.uint64(255), np.uint64(64 - width)
     while at < first + count:
-        byte = 0
-        for bit in range(8):
-            byte = (byte << 1) | (bits[at + bit] & 1)
-        value = ((value << 8) & mask) ^ tables[0, ((value >> (width - 8)) ^ byte) & 255]
-        at += 8
-    return value
+        word = packed(load(bits, at)) ^ (value << up)
+        total = 0
+        for row in range(8):
+            total ^= tables[row, (word >> np.uint64(8 * row)) & byte]
+        value = np.uint64(total)
+        at += 64
+    return np.int64(value)
 
 
 @kernel

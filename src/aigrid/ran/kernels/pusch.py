@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from aigrid.ran.kernels import channel, crc, ldpc, ofdm, qam
 from aigrid.ran.kernels.compile import kernel
+from aigrid.ran.kernels.simd import load, saturating_add, store
 from aigrid.ran.kernels.tables import (
     BITS,
     BLOCKS,
@@ -70,8 +71,11 @@ def fill_buffer(planes, element, share, form, values):  # type: ignore[no-untype
                 count = min(count, filler - place)
             target = values[column * stride + inside :]
             source = row[element + done :]
-            for at in range(count):
-                target[at] = min(127, max(-127, int(target[at]) + int(source[at])))
+            whole = count & ~63
+            for at in range(0, whole, 64):
+                store(target, at, saturating_add(load(target, at), load(source, at)))
+            for at in range(whole, count):
+                target[at] = min(127, max(-128, int(target[at]) + int(source[at])))
             place += count
             done += count
     for column in range(columns + rows):

@@ -43,28 +43,27 @@ def modulate(planes, scramble, bits, count, re, im):  # type: ignore[no-untyped-
 def demodulate(re, im, quality, scramble, bits, count, planes):  # type: ignore[no-untyped-def]
     """Write descrambled int8 log-likelihood ratios by bit: row b of `planes` for bit b of each of `count` symbols.
 
-    `re` and `im` are unbiased estimates, `quality` the inverse of their noise variance. Positive: more likely 0.
+    `re` and `im` are unbiased estimates, and used up; `quality` is the inverse of their noise variance. Positive: more
+    likely 0.
     """
     size = unit(bits)
     inverse = np.float32(1.0 / size)
     weight = np.float32(size * size * LLR_SCALE)
-    for bit in range(bits):
-        source = re if bit & 1 == 0 else im
-        depth = bit // 2
-        positive = np.float32(1 << (bits // 2 - 1 - depth))
-        most = 2 * positive - 1
-        row, mask = planes[bit], scramble[bit]
+    half, one, largest = np.float32(0.5), np.float32(1), np.float32(LARGEST_LLR)
+    for axis in range(2):
+        value = re if axis == 0 else im
         for at in range(count):
-            value = source[at] * inverse
-            fold = positive * np.float32(1 << depth)
-            for _ in range(depth):
-                value = fold - abs(value)
-                fold = fold * np.float32(0.5)
-            away = abs(value)
-            nearest = min(np.float32(2) * np.floor(away * np.float32(0.5)) + np.float32(1), most)
-            far, near = away + np.float32(1), away - nearest
-            ratio = (far * far - near * near) * weight * quality[at]
-            ratio = min(ratio, np.float32(LARGEST_LLR))
-            signed = ratio if value >= 0 else -ratio
-            step = np.int8(np.floor(signed + np.float32(0.5)))
-            row[at] = (step ^ mask[at]) - mask[at]
+            value[at] *= inverse
+        positive = np.float32(1 << (bits // 2 - 1))
+        for bit in range(axis, bits, 2):
+            most = positive + positive - one
+            row, mask = planes[bit], scramble[bit]
+            for at in range(count):
+                away = abs(value[at])
+                nearest = min(np.float32(2) * np.floor(away * half) + one, most)
+                far, near = away + one, away - nearest
+                ratio = min((far * far - near * near) * weight * quality[at], largest)
+                step = np.int8(np.int32(np.copysign(ratio + half, value[at])))
+                row[at] = (step ^ mask[at]) - mask[at]
+                value[at] = positive - away
+            positive *= half

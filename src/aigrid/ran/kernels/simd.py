@@ -167,6 +167,21 @@ def any_negative(typing: Any, value: Any, lanes: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def packed(typing: Any, value: Any) -> Any:
+    """Return the lowest bits of 64 int8 lanes as one uint64, the first lane's as the most significant."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        one = ir.Constant(value.ir, [1] * value.ir.count)
+        zero = ir.Constant(value.ir, [0] * value.ir.count)
+        lanes = builder.icmp_signed("!=", builder.and_(args[0], one), zero)
+        word = ir.IntType(BYTES)
+        reverse = builder.module.declare_intrinsic("llvm.bitreverse.i64", (), ir.FunctionType(word, [word]))
+        return builder.call(reverse, [builder.bitcast(lanes, word)])
+
+    return types.uint64(value), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def fence(typing: Any) -> Any:
     """Let no store before it become visible after one behind it."""
 
