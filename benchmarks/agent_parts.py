@@ -97,20 +97,21 @@ def agent(tools: Mapping[str, Any], **more: Any) -> Any:
 async def start(agent: Any, folder: Path, mind: Any, desk: Any, path: Path, text: str = "go", world: Any = None) -> Any:
     """Run an agent from the beginning; returns the outcome."""
     from aigrid.agents import box, loop
+    from aigrid.agents.journal_sqlite import FilePlace
     from aigrid.agents.tools.base import Site
 
     packed = await box.pack(agent, Site(folder, world))
-    with loop.begin(agent, folder, "m", loop.Task(text, "acme"), packed, path) as journal:
+    with loop.begin(agent, folder, "m", loop.Task(text, "acme"), packed, FilePlace(path)) as journal:
         return await loop.walk(journal, packed, mind, desk)
 
 
 async def resume(path: Path, folder: Path, mind: Any, desk: Any) -> Any:
     """Go on with a run; returns the outcome."""
     from aigrid.agents import box, loop
-    from aigrid.agents.journal import Journal
+    from aigrid.agents.journal_sqlite import FilePlace
     from aigrid.agents.tools.base import Site
 
-    with Journal(path) as journal:
+    with FilePlace(path).open() as journal:
         packed = await box.pack(loop.begun(journal).agent, Site(folder))
         return await loop.walk(journal, packed, mind, desk)
 

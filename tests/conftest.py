@@ -2,6 +2,10 @@ import os
 
 import pytest
 
+from tests.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
+
 
 @pytest.fixture(autouse=True)
 def state_in_a_temporary_folder(tmp_path_factory, monkeypatch):

@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from aigrid.agents import box, loop, spec
+from aigrid.agents import box, loop, shelf, spec
 from aigrid.agents.desk import Desk
-from aigrid.agents.journal import Journal, run_path
 from aigrid.agents.tools.base import Site
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -56,16 +55,25 @@ class Bench:
             return await loop.walk(journal, packed, mind, self.desk)
 
     async def resume(self, run, mind, world=None):
-        with Journal(run_path(run)) as journal:
+        with shelf.find(run).open() as journal:
             packed = await box.pack(loop.begun(journal).agent, Site(self.folder, world))
             return await loop.walk(journal, packed, mind, self.desk)
 
     async def replay(self, run):
-        return await loop.replay(run_path(run))
+        return await loop.replay(shelf.find(run))
 
     def read(self, name):
         path = self.folder / name
         return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.xdist_group("postgres"))])
+def keeping(request):
+    """Where journals are kept: the URL of the ledger, which says so. A test that asks for it is run with each."""
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else "sqlite"
+    shelf.use(url)
+    yield url
+    shelf.use("sqlite")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from aigrid.agents import journal
+from aigrid.agents import shelf
 from aigrid.agents.desk import Desk
 from tests.agents.test_team import DELEGATE, team
 
@@ -71,7 +71,7 @@ async def test_a_task_that_needs_a_person_goes_on_with_a_message_when_one_has_an
         desk.close()
         done = (await call(door, "SendMessage", message(taskId=task["id"])))["result"]["task"]
         assert (done["id"], done["status"]["state"]) == (task["id"], "TASK_STATE_COMPLETED")
-        assert len(list(journal.paths())) == 1
+        assert len(list(shelf.places())) == 1
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ async def test_a_task_that_needs_a_person_goes_on_with_a_message_when_one_has_an
 async def test_what_cannot_be_is_refused_with_the_code_of_the_standard(params, code):
     async with team({"anna": ("ok",)}, anna="") as door:
         assert (await call(door, "SendMessage", params))["error"]["code"] == code
-        assert list(journal.paths()) == []
+        assert list(shelf.places()) == []
 
 
 async def test_other_versions_methods_and_strangers_are_refused():

@@ -5,8 +5,7 @@ import json
 import pytest
 from test_engine import ADD, PAY, served  # noqa: F401 - a fixture
 
-from aigrid.agents import feedback, loop
-from aigrid.agents.journal import run_path
+from aigrid.agents import feedback, shelf
 from aigrid.cli.app import run as command
 
 
@@ -81,8 +80,8 @@ async def test_feedback_on_a_step_becomes_a_training_row_that_says_where_it_is_f
         asked, answer = corrected["messages"]
         assert (asked["content"], answer["content"]) == ("add 1 and 2", "the sum is 3")
         assert corrected["provenance"]["run"] == run
-        with loop.Journal(run_path(run), write=False) as journal:
-            assert corrected["provenance"]["digest"] == journal.find("model", "1").digest
+        digests = {step.key: step.digest for step in shelf.read(run) if step.kind == "model"}
+        assert corrected["provenance"]["digest"] == digests["1"]
         assert praised["messages"][1]["content"] == 'add({"a": 1, "b": 2})'
 
 

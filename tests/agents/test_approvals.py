@@ -7,9 +7,11 @@ import pytest
 from fakes import ScriptedMind
 
 from aigrid.agents import desk as desks
+from aigrid.agents import shelf
 from aigrid.agents.desk import Desk
-from aigrid.agents.journal import Journal, run_path
 from aigrid.core.errors import BadRequest, Conflict, NotFound
+
+pytestmark = pytest.mark.usefixtures("keeping")
 
 PAY = "  pay: {kind: python, function: work.pay, approve: true}\n"
 ASKED = {"run": "run_1", "call": "c", "agent": "a", "tenant": "t", "tool": "pay", "why": "approve", "expires_s": 60.0}
@@ -36,7 +38,7 @@ async def test_a_call_waits_is_approved_and_made_once(bench):
     assert await bench.resume(outcome.run, payer()) == done
     assert await bench.replay(outcome.run) == done
     assert len(bench.read("paid.txt")) == 1
-    with Journal(run_path(outcome.run)) as journal:
+    with shelf.find(outcome.run).open() as journal:
         recorded = journal.find("answered", "approve:call_0_0").body
     assert (recorded["approver"], recorded["reason"], recorded["state"]) == ("ann", "fine", "approved")
 

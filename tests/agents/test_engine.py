@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from fakes import ScriptedMind
 
-from aigrid.agents import journal, spec
+from aigrid.agents import shelf, spec
 from aigrid.agents.attach import attach
 from aigrid.agents.desk import Desk
 from aigrid.engines.echo import EchoEngine
@@ -60,7 +60,7 @@ async def test_an_agent_is_served_like_any_model_and_its_tokens_are_parts_of_the
         cost = sum(part.revenue_nusd for part in parts)
         assert cost > 0
         assert int(headers["x-aigrid-cost-nusd"]) == cost
-        assert journal.run_path(headers["x-aigrid-run"]).is_file()
+        assert shelf.find(headers["x-aigrid-run"]).there()
         assert await door.ledger.check() == []
 
 

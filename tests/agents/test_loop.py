@@ -3,9 +3,12 @@
 import pytest
 from fakes import ScriptedMind
 
-from aigrid.agents import journal
-from aigrid.agents.journal import Diverged, Journal, run_path
-from aigrid.core.errors import Conflict, UpstreamError
+from aigrid.agents import shelf
+from aigrid.agents.journal import Diverged
+from aigrid.agents.journal_sqlite import runs_folder
+from aigrid.core.errors import UpstreamError
+
+pytestmark = pytest.mark.usefixtures("keeping")
 
 ADD = "  add: {kind: python, function: work.add, safe_to_retry: true}\n"
 WRITE = "  write: {kind: python, function: work.write}\n"
@@ -33,10 +36,10 @@ async def test_a_run_begins_with_a_call_where_the_file_says_so(bench):
         assert [each.tool_choice for each in mind.requests] == ["required" if first else "auto", "auto"]
 
 
-async def test_a_finished_run_is_one_file_and_replays_without_a_model(bench):
+async def test_a_finished_run_replays_without_a_model(bench, keeping):
     mind = ScriptedMind([("write", {"text": "a"}), ("write", {"text": "b"})], "two lines")
     outcome = await bench.start(bench.agent(WRITE), mind)
-    assert [path.name for path in journal.runs_folder().iterdir()] == [f"{outcome.run}.db"]
+    assert [path.name for path in runs_folder().iterdir()] == ([f"{outcome.run}.db"] if keeping == "sqlite" else [])
     assert await bench.replay(outcome.run) == outcome
     assert bench.read("out.txt") == ["a", "b"]
     again = await bench.resume(outcome.run, ScriptedMind(AssertionError("no model is asked")))
@@ -47,7 +50,7 @@ async def test_an_engine_that_fails_leaves_a_run_that_goes_on(bench):
     failing = ScriptedMind([("write", {"text": "once"})], UpstreamError("gone"))
     with pytest.raises(UpstreamError):
         await bench.start(bench.agent(WRITE), failing)
-    run = next(journal.paths()).stem
+    run = next(shelf.places()).run
     outcome = await bench.resume(run, ScriptedMind([], "done now"))
     assert (outcome.state, outcome.output) == ("done", "done now")
     assert bench.read("out.txt") == ["once"]
@@ -84,21 +87,9 @@ async def test_budgets_of_steps_calls_and_tokens_end_a_run(bench):
         assert reason in outcome.reason
 
 
-async def test_a_journal_only_grows_and_each_step_is_there_once(bench):
-    outcome = await bench.start(bench.agent(ADD), ScriptedMind("hello"))
-    with Journal(run_path(outcome.run)) as run:
-        with pytest.raises(Conflict):
-            run.add("end", "", "", {})
-        for change in ("UPDATE steps SET at_ns = 0", "DELETE FROM steps"):
-            with pytest.raises(Exception, match="append-only"):
-                run._database.execute(change)
-        with pytest.raises(Conflict, match="being worked on"):
-            Journal(run_path(outcome.run))
-
-
 async def test_a_step_with_other_input_than_recorded_is_not_taken_for_the_same(bench):
     outcome = await bench.start(bench.agent(ADD), ScriptedMind("hello"))
-    with Journal(run_path(outcome.run)) as run, pytest.raises(Diverged):
+    with shelf.find(outcome.run).open() as run, pytest.raises(Diverged):
         run.find("model", "0", "another digest")
 
 

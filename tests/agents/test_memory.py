@@ -6,9 +6,8 @@ import pytest
 from fakes import ScriptedMind
 from test_engine import served  # noqa: F401 - a fixture
 
-from aigrid.agents import feedback, spec
+from aigrid.agents import feedback, shelf, spec
 from aigrid.agents.feedback import Feedback
-from aigrid.agents.journal import read, run_path
 from aigrid.agents.memory import Memories, as_facts, every, find
 from aigrid.cli.app import run as command
 from aigrid.core.errors import BadRequest, ConfigError, Conflict, NotFound
@@ -126,7 +125,7 @@ async def test_remembering_is_a_tool_under_policy_journaled_and_done_once_for_a_
     [kept] = Memories("acme", "worker").all()
     assert (kept.text, kept.about, kept.user) == ("likes tea", "ann", "u1")
     assert kept.origin.startswith(outcome.run)
-    kinds = [step.kind for step in read(run_path(outcome.run)) if step.kind in ("tool", "refused")]
+    kinds = [step.kind for step in shelf.read(outcome.run) if step.kind in ("tool", "refused")]
     assert kinds == ["tool", "refused", "refused"]
     assert (await bench.replay(outcome.run)).output == "noted"
     assert len(Memories("acme", "worker").all()) == 1

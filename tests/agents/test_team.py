@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from fakes import ScriptedMind
 
-from aigrid.agents import journal, loop, scores, spec, views
+from aigrid.agents import catalogue, loop, scores, shelf, spec, views
 from aigrid.agents.attach import attach
 from aigrid.agents.desk import Desk
-from aigrid.agents.journal import run_path
 from aigrid.core.errors import ConfigError
 from aigrid.engines.echo import EchoEngine
 from tests.agents.conftest import TOOLS
@@ -58,7 +57,7 @@ def runs():
 
 
 def steps(run, kind):
-    return [step.body for step in journal.read(run_path(run)) if step.kind == kind]
+    return [step.body for step in shelf.read(run) if step.kind == kind]
 
 
 DELEGATE = [("delegate", {"task": "add up the bill"})]
@@ -89,7 +88,7 @@ async def test_a_part_goes_to_the_agent_with_the_best_record_in_a_run_of_its_own
         assert bert.outcome.cost_nusd == own["bert"]
         assert runs()["boss"].outcome.completion_tokens == body["usage"]["completion_tokens"]
         assert await door.ledger.check() == []
-        assert (await loop.replay(run_path(run))).output == "all is done"
+        assert (await loop.replay(shelf.find(run))).output == "all is done"
 
 
 async def test_recruits_have_no_more_tokens_than_are_left_to_who_recruits_them():
@@ -137,14 +136,44 @@ async def test_nobody_is_recruited_beyond_the_members_that_the_file_names():
 
 async def test_a_debate_is_judged_without_knowing_who_said_what():
     asked = [("debate", {"task": "7 or 8?"})]
-    cast = {"boss": (asked, "ok"), "anna": ("7",), "bert": ("8",), "jury": ("B, since it is true",)}
+    cast = {"boss": (asked, "ok"), "anna": ("7",), "bert": ("8",), "jury": (prefers_8,)}
     more = "team: {members: [anna, bert], modes: [debate], judge: jury}"
     async with team(cast, boss=more, anna="", bert="", jury="") as door:
         await door.chat("go", model="agent:boss")
         [result] = steps(runs()["boss"].run, "tool")
         assert '"agent":"bert","answer":"8"' in result
-        assert "Answer A:\n7\n\nAnswer B:\n8" in steps(runs()["jury"].run, "start")[0]["task"]["text"]
-        assert "anna" not in steps(runs()["jury"].run, "start")[0]["task"]["text"]
+        question = steps(runs()["jury"].run, "start")[0]["task"]["text"]
+        first, second = (question.index(f"Answer {letter}:\n") for letter in "AB")
+        assert first < second
+        assert "anna" not in question
+        assert "bert" not in question
+
+
+def prefers_8(request):
+    question = request.messages[-1]["content"]
+    return f"{'A' if 'Answer A:' + chr(10) + '8' in question else 'B'}, since it is true"
+
+
+async def test_a_verdict_counts_as_evidence_and_a_judge_that_names_none_gives_none():
+    asked = [("debate", {"task": "7 or 8?"})]
+    cast = {"boss": (asked, "ok"), "anna": ("7",), "bert": ("8",), "jury": (prefers_8,)}
+    more = "team: {members: [anna, bert], modes: [debate], judge: jury}"
+    async with team(cast, boss=more, anna="about: I am always right", bert="", jury="") as door:
+        await door.chat("go", model="agent:boss")
+        [verdict] = steps(runs()["boss"].run, "judged")
+        assert verdict["values"] == {runs()["bert"].run: 1.0, runs()["anna"].run: 0.0}
+        known = {each.agent: (each.value, each.weight) for each in scores.seen("acme")}
+        assert (known["bert"], known["anna"]) == ((1.0, scores.JUDGED), (0.0, scores.JUDGED))
+        assert scores.seen("globex") == []
+        assert catalogue.rank("7 or 8?", ["anna", "bert"], scores.seen("acme"))[0].agent == "bert"
+        rated = {"run": runs()["anna"].run, "rating": 1}
+        assert (await door.ask("POST", "/v1/agents/feedback", rated))[0] == 201  # a person knows better
+        known = {each.agent: (each.value, each.weight) for each in scores.seen("acme")}
+        assert known["anna"] == (1.0, scores.RATED)
+    cast["jury"] = ("Neither.",)
+    async with team(cast, boss=more, anna="", bert="", jury="") as door:
+        await door.chat("go", model="agent:boss")
+        assert steps(next(view.run for view in views.runs() if view.agent == "boss"), "judged") == []
 
 
 async def test_a_task_that_is_handed_over_is_answered_by_the_other():
@@ -152,7 +181,7 @@ async def test_a_task_that_is_handed_over_is_answered_by_the_other():
     async with team(cast, boss="team: {modes: [hand_over]}", anna="") as door:
         _, headers, body = await door.chat("go", model="agent:boss")
         assert body["choices"][0]["message"]["content"] == "anna says so"
-        outcome = await loop.replay(run_path(headers["x-aigrid-run"]))
+        outcome = await loop.replay(shelf.find(headers["x-aigrid-run"]))
         assert (outcome.state, outcome.output, outcome.steps) == ("done", "anna says so", 1)
 
 
@@ -171,7 +200,7 @@ async def test_a_recruit_that_waits_for_a_person_has_the_whole_run_wait():
         _, _, body = await door.chat("go on", model="agent:boss", metadata={"run": run})
         assert body["choices"][0]["message"]["content"] == "ok"
         assert len(journal_lines()) == 1
-        assert len(list(journal.paths())) == 2
+        assert len(list(shelf.places())) == 2
 
 
 async def test_the_tier_of_an_agent_is_that_of_its_tokens():
@@ -236,12 +265,12 @@ async def test_a_team_killed_anywhere_goes_on_with_the_same_recruit_and_repeats_
     command = [sys.executable, "-c", CHILD, str(HERE), str(HERE.parents[1]), at]
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), timeout=60)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-    run = min(path.stem for path in journal.paths())
+    run = min(place.run for place in shelf.places())
     async with team(cast_of(), **KILLED) as door:
         _, _, body = await door.chat("go on", model="agent:boss", metadata={"run": run})
         assert body["choices"][0]["message"]["content"] == "ok"
         assert len(journal_lines()) == 1
-        assert len(list(journal.paths())) == 2
+        assert len(list(shelf.places())) == 2
         assert steps(run, "joined")[0]["state"] == "done"
 
 

@@ -8,8 +8,7 @@ import threading
 import pytest
 from fakes import ScriptedMind
 
-from aigrid.agents import traces
-from aigrid.agents.journal import run_path
+from aigrid.agents import shelf, traces
 from aigrid.cli.app import run as command
 from aigrid.core.config import TracesConfig
 from tests.agents.test_team import DELEGATE, hire, runs, team
@@ -50,13 +49,13 @@ async def test_a_team_is_one_trace_with_the_recruits_below_the_call_that_recruit
     assert attributes(tool)["gen_ai.tool.name"] == "delegate"
     assert attributes(spans["chat m"])["gen_ai.request.model"] == "m"
     assert "secret" not in text
-    assert traces.trace(run_path(run)) == json.loads(text)
+    assert traces.trace(shelf.find(run)) == json.loads(text)
 
 
 async def test_what_was_refused_and_what_was_stopped_is_an_error(bench):
     agent = bench.agent("  add: {kind: python, function: work.add}\n", "budget: {steps: 1}")
     outcome = await bench.start(agent, ScriptedMind([("add", {"a": "x"})]))
-    spans = spans_of(traces.trace(run_path(outcome.run)))
+    spans = spans_of(traces.trace(shelf.find(outcome.run)))
     assert attributes(spans["execute_tool add"])["error.type"] == "refused"
     assert attributes(spans["invoke_agent worker"])["error.type"] == "stopped"
     assert spans["invoke_agent worker"]["status"]["code"] == traces.ERROR

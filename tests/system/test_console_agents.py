@@ -153,18 +153,39 @@ def test_what_is_denied_never_runs_and_hidden_characters_are_shown(visit, buyer)
     assert ((buyer / "ordered.txt").read_text() if (buyer / "ordered.txt").exists() else "") == before
 
 
-def test_words_appear_as_they_are_said_and_a_stopped_run_can_be_gone_on_with(visit, buyer, model):
+def test_words_appear_as_they_are_said_and_a_paused_run_can_be_gone_on_with(visit, buyer, model):
     page = visit("/agents")
     give(page, "Talk to me")
     state(page, "at work")
     expect(page.locator(".step .words").last).to_have_text("One two three", timeout=20_000)
     expect(page.locator(".step .receipt")).to_have_count(0)
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Pause").click()
     state(page, "cut off")
     model.go.set()
     page.get_by_role("button", name="Go on").click()
     state(page, "done")
     expect(page.locator(".answer")).to_have_text("One two three four five.")
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+
+
+def test_a_run_at_work_or_waiting_is_stopped_for_good_and_says_by_whom(visit, buyer, model):
+    model.go.clear()
+    page = visit("/agents")
+    give(page, "Talk to me")
+    state(page, "at work")
+    expect(page.locator(".step .words").last).to_have_text("One two three", timeout=20_000)
+    page.get_by_role("button", name="Stop").click()
+    state(page, "stopped")
+    expect(page.locator(".banner", has_text="stopped by")).to_be_visible()
+    for name in ("Stop", "Pause", "Go on"):
+        expect(page.get_by_role("button", name=name)).to_be_hidden()
+    model.go.set()
+    page.goto(page.url.partition("/agents")[0] + "/agents")
+    give(page, "Fill up again")
+    state(page, "waits for a person")
+    page.get_by_role("button", name="Stop").click()
+    state(page, "stopped")
+    expect(page.locator(".approval")).to_have_count(0)
 
 
 def test_text_of_models_and_tools_cannot_write_markup(visit, buyer):

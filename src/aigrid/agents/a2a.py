@@ -12,12 +12,11 @@ from typing import Any
 import msgspec
 
 from aigrid import __version__
-from aigrid.agents import spec
-from aigrid.agents.engine import PREFIX
-from aigrid.agents.journal import run_path
+from aigrid.agents import shelf, spec
+from aigrid.agents.engine import PREFIX, AgentEngine
 from aigrid.agents.views import Run, run_view
 from aigrid.core.clock import iso
-from aigrid.core.errors import AigridError, NotFound
+from aigrid.core.errors import AigridError, Conflict, NotFound
 from aigrid.gateway.app import Gateway
 from aigrid.gateway.auth import authenticate
 from aigrid.gateway.http import JSON, Handler, Request, Response
@@ -74,8 +73,9 @@ def _skill(agent: spec.Agent) -> dict[str, Any]:
 class A2a:
     """The A2A endpoints of one gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, engine: AgentEngine) -> None:
         self._gateway = gateway
+        self._engine = engine
         self._methods: dict[str, Callable[[Request, Key, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "SendMessage": self._send,
             "GetTask": self._get,
@@ -137,7 +137,7 @@ class A2a:
         if task:
             view = await self._task(key, task)
             if view.state in ("done", "stopped", "running"):
-                raise Fault(UNSUPPORTED, f"the task is {_STATES[view.state]}; a message cannot continue it")
+                raise Fault(UNSUPPORTED, f"the task is {_state(view)}; a message cannot continue it")
             body |= {"model": PREFIX + view.agent, "metadata": {"run": view.run}}
         else:
             body["model"] = PREFIX + await asyncio.to_thread(_chosen, message, params)
@@ -149,12 +149,18 @@ class A2a:
 
     async def _cancel(self, request: Request, key: Key, params: dict[str, Any]) -> dict[str, Any]:
         view = await self._task(key, params.get("id"))
-        raise Fault(NOT_CANCELABLE, f"{view.run} cannot be cancelled; it ends with its request or its budget")
+        if view.state in ("done", "stopped"):
+            raise Fault(NOT_CANCELABLE, f"the task is {_state(view)} already")
+        try:
+            await self._engine.end(view.run, f"key {key.id}", "cancelled over A2A")
+        except Conflict as error:
+            raise Fault(NOT_CANCELABLE, error.message) from None
+        return _task(await self._task(key, view.run))
 
     async def _task(self, key: Key, run: Any) -> Run:
         """Return a run of the caller's; another's is not there."""
         try:
-            view, _ = await asyncio.to_thread(lambda: run_view(run_path(run if isinstance(run, str) else "")))
+            view, _ = await asyncio.to_thread(lambda: run_view(shelf.find(run if isinstance(run, str) else "")))
         except NotFound:
             view = None
         if view is None or view.tenant != key.tenant:
@@ -194,9 +200,14 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _state(view: Run) -> str:
+    stopped = view.outcome is not None and view.outcome.stopped_by
+    return "TASK_STATE_CANCELED" if stopped else _STATES[view.state]
+
+
 def _task(view: Run) -> dict[str, Any]:
     """Return a run as a task of A2A."""
-    status: dict[str, Any] = {"state": _STATES[view.state], "timestamp": iso(view.last_ns)}
+    status: dict[str, Any] = {"state": _state(view), "timestamp": iso(view.last_ns)}
     task: dict[str, Any] = {"id": view.run, "contextId": view.run, "status": status}
     outcome = view.outcome
     if outcome is not None and outcome.state == "done":

@@ -1,16 +1,16 @@
 """Agents over HTTP: a tenant sees and resumes its own runs; who administers sees all, and answers what waits."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from aigrid.agents import spec, views
+from aigrid.agents import shelf, spec, views
 from aigrid.agents.desk import Desk, State
 from aigrid.agents.energy import Energy
+from aigrid.agents.engine import AgentEngine
 from aigrid.agents.feedback import Feedback, give, rows
-from aigrid.agents.journal import run_path
 from aigrid.core.errors import NotFound
 from aigrid.gateway.admin_access import authorise_admin
 from aigrid.gateway.admin_query import Query, read_body
@@ -29,11 +29,19 @@ class Decision(msgspec.Struct, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(max_length=2000)] = ""
 
 
+class Stop(msgspec.Struct, forbid_unknown_fields=True):
+    """What is to be done with a run: there is one thing. The reason is kept in its journal."""
+
+    action: Literal["stop"]
+    reason: Annotated[str, Meta(max_length=2000)] = ""
+
+
 class Api:
     """The handlers of one gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, engine: AgentEngine) -> None:
         self._gateway = gateway
+        self._engine = engine
         self._desk: Desk | None = None
         self._energy = Energy(gateway.ledger)
 
@@ -48,10 +56,12 @@ class Api:
         return {
             ("GET", "/v1/agents/runs"): self.own_runs,
             ("GET", "/v1/agents/runs/*"): self.own_run,
+            ("POST", "/v1/agents/runs/*"): self.stop_own,
             ("POST", "/v1/agents/feedback"): self.feedback,
             ("GET", "/admin/agents"): self.agents,
             ("GET", "/admin/agents/runs"): self.runs,
             ("GET", "/admin/agents/runs/*"): self.run,
+            ("POST", "/admin/agents/runs/*"): self.stop,
             ("GET", "/admin/agents/feedback"): self.all_feedback,
             ("POST", "/admin/agents/feedback"): self.any_feedback,
             ("GET", "/admin/agents/approvals"): self.approvals,
@@ -70,6 +80,14 @@ class Api:
     async def own_run(self, request: Request) -> Response:
         """GET /v1/agents/runs/{id}: a run of the caller's tenant, with its steps."""
         key = await authenticate(request, self._gateway.ledger)
+        return Response.of(await self._run(_last(request), key.tenant))
+
+    async def stop_own(self, request: Request) -> Response:
+        """POST /v1/agents/runs/{id}: stop a run of the caller's tenant for good; what it was doing is cut off."""
+        key = await authenticate(request, self._gateway.ledger)
+        body = await read_body(request, Stop)
+        await self._run(_last(request), key.tenant)
+        await self._engine.end(_last(request), f"key {key.id}", body.reason)
         return Response.of(await self._run(_last(request), key.tenant))
 
     async def feedback(self, request: Request) -> Response:
@@ -100,6 +118,16 @@ class Api:
     async def run(self, request: Request) -> Response:
         """GET /admin/agents/runs/{id}: a run with its steps."""
         await authorise_admin(request, self._gateway)
+        return Response.of(await self._run(_last(request)))
+
+    async def stop(self, request: Request) -> Response:
+        """POST /admin/agents/runs/{id}: stop a run of any tenant for good; what it was doing is cut off."""
+        actor = await authorise_admin(request, self._gateway)
+        body = await read_body(request, Stop)
+        await self._engine.end(_last(request), actor, body.reason)
+        await self._gateway.ledger.audit(
+            actor, "agents.stop", f"{_last(request)} {body.reason}".strip(), request.address
+        )
         return Response.of(await self._run(_last(request)))
 
     async def all_feedback(self, request: Request) -> Response:
@@ -138,7 +166,7 @@ class Api:
         return Response.of(one)
 
     async def _run(self, run: str, tenant: str | None = None) -> dict[str, Any]:
-        view, steps = await asyncio.to_thread(lambda: views.run_view(run_path(run)))
+        view, steps = await asyncio.to_thread(lambda: views.run_view(shelf.find(run)))
         if tenant is not None and view.tenant != tenant:
             raise NotFound(f"there is no run `{run[:80]}` here", param="run")
         await self._energy.measure([view])

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from aigrid.agents.api import Stop
 from aigrid.agents.api_memory import MemoryBody, MemoryChange
 from aigrid.agents.feedback import Feedback
 from aigrid.agents.journal import Step
@@ -69,6 +70,7 @@ DESCRIBED = [
         "get", "/v1/agents/runs", "List runs", RunList, query={"limit": {**_LIMIT, "maximum": 100, "default": 20}}
     ),
     Described("get", "/v1/agents/runs/{id}", "Read a run's journal", RunObject),
+    Described("post", "/v1/agents/runs/{id}", "Stop a run", RunObject, Stop),
     Described("post", "/v1/agents/feedback", "Rate, correct or comment on a step", FeedbackKept, Feedback, 201),
     Described("get", "/v1/agents/memory", "List what agents remember", MemoryList, query={**_WHOSE, "limit": _LIMIT}),
     Described("post", "/v1/agents/memory", "Have an agent remember something", MemoryObject, MemoryBody, 201),

@@ -135,6 +135,12 @@ class Desk:
             raise Conflict(f"approval {id_} is {after.state}{when} and cannot be {wanted}", param="id")
         return after
 
+    def withdraw(self, run: str) -> None:
+        """Ask no more about a run that goes no further: what waits, or was approved and not acted on, is stale."""
+        self._database.execute(
+            "UPDATE approvals SET state = 'stale' WHERE run = ? AND state IN ('waiting', 'approved')", (run,)
+        )
+
     def _rows(self, where: str, values: tuple[Any, ...]) -> list[Approval]:
         now, found = now_ns(), []
         for row in self._database.execute(f"SELECT {_COLUMNS} FROM approvals WHERE {where} ORDER BY rowid", values):

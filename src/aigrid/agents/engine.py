@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-from aigrid.agents import spec
+from aigrid.agents import shelf, spec
 from aigrid.agents.asked import World, task_of
 from aigrid.agents.desk import Desk
 from aigrid.agents.events import Called, Event, Outcome, Returned, Text, Thought
-from aigrid.agents.journal import Journal, run_path, runs_folder
+from aigrid.agents.journal import opening
 from aigrid.agents.spec import Agent
+from aigrid.agents.stopping import stop_all
 from aigrid.agents.team_books import spent_nusd
 from aigrid.agents.team_run import Account, Errand, Recruiter, serves
 from aigrid.agents.tools.base import Site
@@ -45,6 +46,14 @@ SHOWN = 300
 _CONTEXT = 1 << 20
 
 
+class Sitting:
+    """A run at work in this process, and who wants it stopped and why, where somebody does."""
+
+    def __init__(self, task: asyncio.Task[Outcome]) -> None:
+        self.task = task
+        self.stopped_by: tuple[str, str] | None = None
+
+
 class AgentEngine(Composite):
     """Every agent in AIGRID_HOME/agents; a file that is added or changed counts at once."""
 
@@ -55,6 +64,7 @@ class AgentEngine(Composite):
         self._seen = -1
         self._models: list[ModelInfo] = []
         self._running = 0
+        self._sittings: dict[str, Sitting] = {}
         self._desk: Desk | None = None
         self._traces = Exporter(config.traces)
 
@@ -111,13 +121,26 @@ class AgentEngine(Composite):
         """Return the most that a run may still cost: of `budget.usd`, else its tokens at the dearer of its prices."""
         agent, run, spent = _named(request.model).agent, _run_of(request), 0
         if run is not None:
-            spent = spent_nusd(run_path(run))
+            spent = spent_nusd(shelf.find(run))
         budget, tier = agent.budget, agent.tier or tier
         if budget.usd is not None:
             return max(0, nusd(f"{budget.usd:.9f}", "budget.usd") - spent)
         tariff = self._prices.tariff(agent.model, tier, self.site, now_ns())
         most = -(-budget.tokens * max(tariff.prompt, tariff.cached, tariff.completion) // MTOK)
         return max(0, most - spent)
+
+    async def end(self, run: str, by: str, reason: str = "") -> None:
+        """End a run as a person wants it, with those that it recruited; returns when it has ended.
+
+        Raises `NotFound`, and `Conflict` where it is done, or another gateway works on it.
+        """
+        sitting = self._sittings.get(run)
+        if sitting is not None and not sitting.task.done():
+            sitting.stopped_by = (by, reason)
+            sitting.task.cancel()
+            await asyncio.wait([sitting.task])
+        self._desk = self._desk or Desk()
+        await stop_all(run, by, reason, self._desk)
 
     async def compose(self, request: GenerateRequest, within: Within) -> AsyncGenerator[Chunk, None]:
         """Run the agent, or go on with a run; what it says comes as text, what it does as reasoning."""
@@ -139,7 +162,7 @@ class AgentEngine(Composite):
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if run is not None:
-                    journal = stack.enter_context(Journal(run_path(run)))
+                    journal = stack.enter_context(await opening(lambda: shelf.find(run).open()))
                     began = loop.begun(journal)
                     if began.task.tenant != within.key.tenant or began.agent.name != found.agent.name:
                         raise NotFound(f"there is no run `{run}` of {request.model} here", param="metadata.run")
@@ -151,23 +174,30 @@ class AgentEngine(Composite):
                     task = await task_of(agent, request, within, world)
                     model = agent.model or _first_model(within)
                     within.route(model)
-                    path = runs_folder() / f"{errand.run}.db" if errand is not None else None
+                    place = shelf.place(errand.run) if errand is not None else None
                     parent = errand.parent if errand is not None else None
-                    begin = loop.begin(agent, found.folder, model, task, box, path, parent)
-                    journal = stack.enter_context(begin)
+                    journal = stack.enter_context(
+                        await opening(lambda: loop.begin(agent, found.folder, model, task, box, place, parent))
+                    )
                     began = loop.begun(journal)
                 within.tier = agent.tier or within.tier
                 world.team = Recruiter(began, journal, within, account, serves(within))
-                within.headers.append((b"x-aigrid-run", journal.path.stem.encode()))
+                within.headers.append((b"x-aigrid-run", journal.run.encode()))
 
                 async def work() -> Outcome:
+                    outcome: Outcome
                     try:
-                        outcome: Outcome = await loop.walk(journal, box, account, desk, events.put_nowait)
-                        return outcome
+                        outcome = await loop.walk(journal, box, account, desk, events.put_nowait)
+                    except asyncio.CancelledError:
+                        if sitting.stopped_by is None:
+                            raise
+                        outcome = await loop.stop(journal, *sitting.stopped_by)
                     finally:
                         events.put_nowait(None)
+                    return outcome
 
                 task_ = asyncio.create_task(work())
+                sitting = self._sittings[journal.run] = Sitting(task_)
                 try:
                     said = False
                     while (event := await events.get()) is not None:
@@ -181,9 +211,11 @@ class AgentEngine(Composite):
                 finally:
                     task_.cancel()
                     await asyncio.wait([task_])
+                    del self._sittings[journal.run]
             if outcome.state != "done" or not said:
                 yield Chunk([Delta(text=_last_words(outcome))])
-            yield Chunk([Delta(finish_reason="length" if outcome.state == "stopped" else "stop")], Usage())
+            limited = outcome.state == "stopped" and not outcome.stopped_by
+            yield Chunk([Delta(finish_reason="length" if limited else "stop")], Usage())
         finally:
             self._running -= 1
 

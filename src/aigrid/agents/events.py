@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 State = Literal["done", "waiting", "unknown", "stopped", "interrupted"]
-"""How a run stands: `waiting` and `unknown` need a person, `stopped` met a limit, `interrupted` can be resumed."""
+"""How a run stands: `waiting` and `unknown` need a person, `stopped` met a limit or was ended by a person, `interrupted` can be resumed."""
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):
@@ -43,7 +43,10 @@ Listener = Callable[[Event], None]
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a run came to. `approval` is the id of what a person has to decide, `reason` says why it is not done."""
+    """What a run came to. `approval` is the id of what a person has to decide, `reason` says why it is not done.
+
+    `stopped_by` is who ended it, where a person did.
+    """
 
     run: str
     agent: str
@@ -56,6 +59,7 @@ class Outcome(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_nusd: int = 0
+    stopped_by: str = ""
 
 
 def ignore(event: Event) -> None:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from aigrid.agents import journal
-from aigrid.agents.journal import Step, run_path
+from aigrid.agents import shelf
+from aigrid.agents.journal import Step
 from aigrid.agents.memory import MAX_TEXT, Memories
 from aigrid.agents.spec import Agent
 from aigrid.core.clock import now_ns
@@ -58,7 +58,7 @@ def give(feedback: Feedback, *, by: str) -> Row:
     """Keep feedback; raises `BadRequest` where it says nothing or names no step of the model's."""
     if feedback.rating is None and not feedback.correction and not feedback.comment:
         raise BadRequest("give a rating, a correction or a comment", param="rating")
-    steps = journal.read(run_path(feedback.run))
+    steps = shelf.read(feedback.run)
     answers = [step for step in steps if step.kind == "model"]
     chosen = _chosen(answers, feedback.step)
     start = steps[0].body

@@ -1,44 +1,30 @@
-"""The journal of one run: an append-only SQLite file of steps, enough to go on from, and to replay without a model.
+"""The journal of one run: append-only steps, enough to go on from, and to replay without a model.
 
 Steps are found by what they are of: (`model`, 3), (`tool`, `call_3_0`). A step is there at most once, so whatever was
-recorded is never done again. While a run is open SQLite keeps a log beside the file; a closed one is the one file.
+recorded is never done again. `journal_sqlite` keeps a run in a file of its own, `journal_postgres` all of them in a
+database; `shelf` knows which it is.
 """
 
-import contextlib
-import fcntl
-import os
-import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
 from aigrid.agents.digest import canonical
 from aigrid.core.clock import now_ns
-from aigrid.core.config import home
-from aigrid.core.errors import AigridError, Conflict, NotFound
+from aigrid.core.errors import AigridError
 
 Kind = Literal[
-    "start", "model", "refused", "asked", "answered", "began", "tool", "recruited", "joined", "resumed", "paused", "end",
-    "feedback",
+    "start", "model", "cut", "refused", "asked", "answered", "began", "tool", "recruited", "judged", "joined", "resumed",
+    "paused", "end", "feedback",
 ]  # fmt: skip
-"""What a step is: `began` stands before a tool's side effect, `tool` after it, with its outcome; `recruited` says who
-was chosen for a part and why, `joined` what that run came to."""
-ONCE = ("start", "model", "asked", "answered", "began", "tool", "recruited", "joined", "end")
+"""What a step is: `began` stands before a tool's side effect, `tool` after it, with its outcome; `cut` is what was
+spent after the last answer, as by one that was cut off; `recruited` says who was chosen for a part and why, `joined` what that run came to,
+`judged` which answers were better."""
+ONCE = ("start", "model", "asked", "answered", "began", "tool", "recruited", "judged", "joined", "end")
 """Kinds of which there is one step to a key."""
-
-_SCHEMA = """
-CREATE TABLE steps (
-  seq INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL,
-  body BLOB NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX once ON steps (kind, key) WHERE kind IN
-  ('start','model','asked','answered','began','tool','recruited','joined','end');
-CREATE TRIGGER no_update BEFORE UPDATE ON steps BEGIN SELECT RAISE(ABORT, 'steps is append-only'); END;
-CREATE TRIGGER no_delete BEFORE DELETE ON steps BEGIN SELECT RAISE(ABORT, 'steps is append-only'); END;
-PRAGMA user_version = 1;
-"""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -59,62 +45,18 @@ class Diverged(AigridError):
     default_code = "run_diverged"
 
 
-def runs_folder() -> Path:
-    """Return the folder of journals, made if missing."""
-    path = home() / "runs"
-    path.mkdir(exist_ok=True, mode=0o700)
-    return path
+class Journal(ABC):
+    """An open journal. One process works on a run at a time; any may read it.
 
+    It is `quick` where a step that need not be durable is written in microseconds.
+    """
 
-def run_path(run: str) -> Path:
-    """Return the file of a run by its id; raises `NotFound` where there is none."""
-    path = runs_folder() / f"{run}.db"
-    plain = run.isascii() and run.replace("_", "").isalnum() and len(run) <= 64
-    if not plain or not path.is_file():
-        raise NotFound(f"there is no run `{run[:80]}` here; `aigrid agents runs` lists them", param="run")
-    return path
+    quick: ClassVar[bool]
 
-
-class Journal:
-    """An open journal. One process works on a run at a time (`claim`); any may read it."""
-
-    def __init__(self, path: Path, *, new: bool = False, write: bool = True) -> None:
-        self.path = path
-        self._lock: int | None = None
-        if write:
-            self._lock = _claim(path)
-        try:
-            self._database = self._open(new, write)
-        except BaseException:
-            self._unlock()
-            raise
-        self._steps: dict[tuple[str, str], Step] = {}
+    def __init__(self, run: str) -> None:
+        self.run = run
         self.steps: list[Step] = []
-        for row in self._database.execute("SELECT seq, at_ns, kind, key, digest, body FROM steps ORDER BY seq"):
-            seq, at_ns, kind, key, digest, body = row
-            self._take(Step(seq, at_ns, kind, key, digest, msgspec.json.decode(body)))
-
-    def _open(self, new: bool, write: bool) -> sqlite3.Connection:
-        if new:
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        mode = "rw" if write else "ro"
-        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
-        database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        try:
-            if write:
-                database.execute("PRAGMA journal_mode = WAL")
-                database.execute("PRAGMA synchronous = NORMAL")
-            if write and not database.execute("PRAGMA user_version").fetchone()[0]:
-                # New, or killed before its first moment was over.
-                database.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-        except sqlite3.DatabaseError as error:
-            database.close()
-            raise Conflict(f"{self.path} is not the journal of a run: {error}") from None
-        return database
-
-    def _take(self, step: Step) -> None:
-        self.steps.append(step)
-        self._steps[(step.kind, step.key)] = step
+        self._steps: dict[tuple[str, str], Step] = {}
 
     def find(self, kind: Kind, key: str = "", digest: str | None = None) -> Step | None:
         """Return a step, None where it was not taken; raises `Diverged` where its input was another one."""
@@ -131,37 +73,34 @@ class Journal:
 
         Raises `Conflict` where it is there already.
         """
-        at_ns = now_ns()
-        encoded = canonical(body)
-        if durable:
-            self._database.execute("PRAGMA synchronous = FULL")
-        try:
-            row = self._database.execute(
-                "INSERT INTO steps (at_ns, kind, key, digest, body) VALUES (?, ?, ?, ?, ?) RETURNING seq",
-                (at_ns, kind, key, digest, encoded),
-            ).fetchone()
-        except sqlite3.IntegrityError:
-            raise Conflict(f"this run has a step {kind} {key} already") from None
-        finally:
-            if durable:
-                self._database.execute("PRAGMA synchronous = NORMAL")
-        step = Step(row[0], at_ns, kind, key, digest, msgspec.json.decode(encoded))
+        at_ns, encoded = now_ns(), canonical(body)
+        seq = self._write(at_ns, kind, key, digest, encoded, durable)
+        step = Step(seq, at_ns, kind, key, digest, msgspec.json.decode(encoded))
         self._take(step)
         return step
 
-    def close(self) -> None:
-        """Let go of the run; what is recorded is in the one file then."""
-        with contextlib.suppress(sqlite3.Error):  # another process may be reading
-            if self._lock is not None:
-                self._database.execute("PRAGMA journal_mode = DELETE")
-        self._database.close()
-        self._unlock()
+    async def put(self, kind: Kind, key: str, digest: str, body: Any, *, durable: bool = False) -> Step:
+        """Append a step as `add` does, without keeping the event loop from others. Cancelled, it is written first."""
+        if self.quick and not durable:
+            return self.add(kind, key, digest, body)
+        writing = asyncio.ensure_future(asyncio.to_thread(self.add, kind, key, digest, body, durable=durable))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            raise
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            _lock_path(self.path).unlink(missing_ok=True)
-            os.close(self._lock)
-            self._lock = None
+    def _take(self, step: Step) -> None:
+        self.steps.append(step)
+        self._steps[(step.kind, step.key)] = step
+
+    @abstractmethod
+    def _write(self, at_ns: int, kind: Kind, key: str, digest: str, body: bytes, durable: bool) -> int:
+        """Append a step and return its number; raises `Conflict` where it is there already."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the run."""
 
     def __enter__(self) -> "Journal":
         return self
@@ -170,46 +109,69 @@ class Journal:
         self.close()
 
 
-def read(path: Path) -> list[Step]:
-    """Return the steps of a run, which may be at work."""
-    with contextlib.closing(Journal(path, write=False)) as journal:
-        return journal.steps
+class Told(Journal):
+    """What a journal says, without the journal: to replay, and to read."""
+
+    quick = True
+
+    def __init__(self, run: str, steps: list[Step]) -> None:
+        super().__init__(run)
+        for step in steps:
+            self._take(step)
+
+    def _write(self, at_ns: int, kind: Kind, key: str, digest: str, body: bytes, durable: bool) -> int:
+        raise AssertionError("a replay writes nothing")
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
 
-def paths() -> Iterator[Path]:
-    """Yield the files of all runs, newest first."""
-    yield from sorted(runs_folder().glob("run_*.db"), reverse=True)
-
-
-def at_work(path: Path) -> bool:
-    """Return whether a process is working on a run now."""
+async def opening(work: Callable[[], Journal]) -> Journal:
+    """Return the journal that `work` opens in a thread; cancelled meanwhile, it is closed again."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
-        lock = os.open(_lock_path(path), os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if task.exception() is None:
+            task.result().close()
+        raise
 
 
-def _lock_path(path: Path) -> Path:
-    return path.with_suffix(".lock")
+class Place(Protocol):
+    """Where one run's journal is."""
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+
+    def there(self) -> bool:
+        """Return whether the journal is there."""
+
+    def open(self, *, new: bool = False) -> Journal:
+        """Open it to go on with; raises `Conflict` where another process works on it."""
+
+    def read(self) -> list[Step]:
+        """Return the steps, of a run that may be at work."""
+
+    def at_work(self) -> bool:
+        """Return whether a process works on the run now."""
+
+    def changed(self) -> int:
+        """Return a number that is another one when steps were added."""
+
+    def remove(self) -> None:
+        """Take away a journal that holds no step."""
 
 
-def _claim(path: Path) -> int:
-    """Take the run for this process; raises `Conflict` where another has it."""
-    while True:
-        lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise Conflict(f"the run {path.stem} is being worked on; wait for it, or stop it") from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(_lock_path(path)).st_ino == os.fstat(lock).st_ino:
-                return lock
-        os.close(lock)  # its last holder took the file away in between
+class Shelf(Protocol):
+    """Where all journals are."""
+
+    def place(self, run: str) -> Place:
+        """Return where a run's journal is, or would be."""
+
+    def places(self) -> Iterator[Place]:
+        """Yield all, newest first."""
+
+    def close(self) -> None:
+        """Let go of what holds them."""

@@ -76,6 +76,13 @@ class Said(msgspec.Struct):
     records: list[str] = []
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """What was spent after the last answer that the journal has."""
+
+    cost_nusd: int
+    records: list[str]
+
+
 class JournaledModel(Model[None]):
     """Answers from the journal as far as it goes, and from then on from a mind."""
 
@@ -86,7 +93,7 @@ class JournaledModel(Model[None]):
         self._mind = mind
         self._journal = journal
         self._listen = listen
-        self._step = self._paid = self._recorded = self.cost_nusd = 0
+        self._step = self._paid = self._recorded = 0
         self.used = Usage()
 
     @property
@@ -117,14 +124,21 @@ class JournaledModel(Model[None]):
             raise Exhausted(f"nothing is recorded beyond step {step}")
         else:
             said = await self._think(self._mind, request, step)
-            self._journal.add("model", str(step), asked, said)
+            await self._journal.put("model", str(step), asked, said)
         self.used = _sum(self.used, said.usage)
-        self.cost_nusd += said.cost_nusd
         return ModelResponse(
             parts=_parts(said),
             usage=RequestUsage(input_tokens=said.usage.prompt_tokens, output_tokens=said.usage.completion_tokens),
             model_name=self._name,
         )
+
+    def cut(self) -> Cut | None:
+        """Return what was spent since the last answer that the journal has, None where nothing was; to be asked once."""
+        if self._mind is None:
+            return None
+        cost, records = self._mind.cost_nusd() - self._paid, self._mind.records()[self._recorded :]
+        self._paid, self._recorded = self._paid + cost, self._recorded + len(records)
+        return Cut(cost, records) if cost or records else None
 
     def _ask(self, step: int, messages: Sequence[ModelMessage], parameters: ModelRequestParameters) -> GenerateRequest:
         agent = self._agent

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from aigrid.agents import views
+from aigrid.agents import shelf, views
 from aigrid.agents.engine import PREFIX
-from aigrid.agents.journal import run_path
 from aigrid.agents.memory import MAX_USER
 from aigrid.core.errors import NotFound
 from aigrid.gateway.app import Gateway
@@ -68,7 +67,7 @@ def offer(gateway: Gateway) -> Offered:
         async with aclosing(complete(gateway, request, asked, spent, heads)) as pieces:
             async for piece in pieces:
                 said += piece
-        view, _ = await asyncio.to_thread(lambda: views.run_view(run_path(heads["x-aigrid-run"])))
+        view, _ = await asyncio.to_thread(lambda: views.run_view(shelf.find(heads["x-aigrid-run"])))
         if view.tenant != key.tenant:
             raise NotFound("there is no such run here", param="run")
         outcome = view.outcome

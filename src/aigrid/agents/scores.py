@@ -1,6 +1,7 @@
 """What is known of how agents did: runs that ended, what people said of them, and evaluations.
 
-Runs speak for themselves in their journals, people in `feedback.jsonl`. Evaluations are lines of JSON in
+Runs speak for themselves in their journals, people in `feedback.jsonl`, a debate's judge, who does not know whose the
+answers are, in the journal of the run that had it judge. A run that a person stopped says nothing. Evaluations are lines of JSON in
 `AIGRID_HOME/scores.jsonl`: `{"agent": …, "task": …, "score": 0…1, "source": …}`.
 """
 
@@ -8,15 +9,15 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from aigrid.agents import feedback, journal
-from aigrid.agents.journal import Step
+from aigrid.agents import feedback, shelf
+from aigrid.agents.journal import Place, Step
 from aigrid.agents.spec import AgentName
 from aigrid.core.clock import SECOND
 from aigrid.core.config import home
@@ -24,8 +25,9 @@ from aigrid.core.errors import AigridError, ConfigError
 
 NEWEST = 1000
 """Runs that are looked at."""
-RATED, EVALUATED, ENDED = 1.0, 1.0, 0.25
-"""What an observation weighs: that a run came to an end says little about whether its answer was right."""
+RATED, EVALUATED, JUDGED, ENDED = 1.0, 1.0, 0.5, 0.25
+"""What an observation weighs. A debate's judge is a model, which errs more than a person; that a run came to an end says
+little about whether its answer was right."""
 
 
 class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,15 +86,16 @@ def _evaluated() -> Iterator[Seen]:
 
 def _runs(tenant: str) -> Iterator[Seen]:
     said = {row.feedback.run: value for row in feedback.rows() if (value := _value(row)) is not None}
-    for number, file in enumerate(journal.paths()):
-        if number == NEWEST:
-            return
-        found = _ended(file)
-        if found is not None and found[0] == tenant:
-            one = found[1]
-            if file.stem in said:
-                one = msgspec.structs.replace(one, value=said[file.stem], weight=RATED)
-            yield one
+    ended = {place.run: found for place in islice(shelf.places(), NEWEST) if (found := _ended(place)) is not None}
+    own = {run: found for run, found in ended.items() if found.tenant == tenant}
+    judged = {run: value for found in own.values() for run, value in found.judged.items()}
+    for run, found in own.items():
+        if run in said:
+            yield msgspec.structs.replace(found.seen, value=said[run], weight=RATED)
+        elif run in judged:
+            yield msgspec.structs.replace(found.seen, value=judged[run], weight=JUDGED)
+        else:
+            yield found.seen
 
 
 def _value(row: feedback.Row) -> float | None:
@@ -102,30 +105,40 @@ def _value(row: feedback.Row) -> float | None:
     return 0.0 if row.feedback.correction else None
 
 
-_known: dict[Path, tuple[int, tuple[str, Seen] | None]] = {}
+class _Ended(msgspec.Struct):
+    """What is to be learnt of a run that has ended; `judged` is what a debate's judge found of others' runs."""
+
+    tenant: str
+    seen: Seen
+    judged: dict[str, float]
 
 
-def _ended(file: Path) -> tuple[str, Seen] | None:
-    """Return the tenant and the observation of a run that has ended; it does not change any more, so it is read once."""
+_known: dict[str, tuple[int, _Ended | None]] = {}
+
+
+def _ended(place: Place) -> _Ended | None:
+    """Return what a run teaches that has ended; it does not change any more, so it is read once."""
     try:
-        changed = file.stat().st_mtime_ns
-        kept = _known.get(file)
+        changed = place.changed()
+        kept = _known.get(place.run)
         if kept is None or kept[0] != changed:
-            kept = _known[file] = (changed, _observed(journal.read(file)))
+            kept = _known[place.run] = (changed, _observed(place.read()))
     except (OSError, AigridError, sqlite3.Error):  # taken away, or being made at this moment
         return None
     return kept[1]
 
 
-def _observed(steps: list[Step]) -> tuple[str, Seen] | None:
-    if not steps or steps[-1].kind != "end":
+def _observed(steps: list[Step]) -> _Ended | None:
+    if not steps or steps[-1].kind != "end" or steps[-1].body.get("stopped_by"):
         return None
     start, end = steps[0].body, steps[-1].body
     calls = sum(step.kind in ("tool", "refused") for step in steps)
     refused = sum(step.kind == "refused" for step in steps)
     value = 1.0 if end["state"] == "done" else 0.0
     name, task = start["agent"]["name"], start["task"]
-    return task["tenant"], Seen(name, task["text"], value, ENDED, end["cost_nusd"], worked_s(steps), calls, refused)
+    seen = Seen(name, task["text"], value, ENDED, end["cost_nusd"], worked_s(steps), calls, refused)
+    judged = {run: won for step in steps if step.kind == "judged" for run, won in step.body["values"].items()}
+    return _Ended(task["tenant"], seen, judged)
 
 
 def worked_s(steps: list[Step]) -> float:

@@ -1,11 +1,11 @@
 """What a run and those it recruited have used, as the journals say."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import msgspec
 
-from aigrid.agents.journal import Step, read, runs_folder
+from aigrid.agents import shelf
+from aigrid.agents.journal import Place, Step
 
 
 class Used(msgspec.Struct):
@@ -32,22 +32,31 @@ def joined(steps: Iterable[Step]) -> Used:
     return used
 
 
+def own(steps: Iterable[Step]) -> Used:
+    """Return what a run itself took, without those it recruited."""
+    used = Used()
+    for step in steps:
+        if step.kind in ("model", "cut"):
+            used.cost_nusd += step.body["cost_nusd"]
+        if step.kind == "model":
+            used.prompt_tokens += step.body["usage"]["prompt_tokens"]
+            used.completion_tokens += step.body["usage"]["completion_tokens"]
+    return used
+
+
 def tokens(steps: Iterable[Step]) -> int:
     """Return the tokens that a run has used of its budget."""
     steps = list(steps)
-    own = (step.body["usage"] for step in steps if step.kind == "model")
-    used: int = sum(each["prompt_tokens"] + each["completion_tokens"] for each in own)
-    return used + joined(steps).tokens
+    return own(steps).tokens + joined(steps).tokens
 
 
-def recruits(steps: Iterable[Step]) -> list[Path]:
+def recruits(steps: Iterable[Step]) -> list[Place]:
     """Return the journals of the runs that a run recruited, of those that were begun."""
     subs = (sub for step in steps if step.kind == "recruited" for sub in step.body["subs"])
-    return [path for sub in subs if (path := runs_folder() / f"{sub['run']}.db").is_file()]
+    return [place for sub in subs if (place := shelf.place(sub["run"])).there()]
 
 
-def spent_nusd(path: Path) -> int:
+def spent_nusd(place: Place) -> int:
     """Return what a run has cost until now, with all that it recruited, those that were cut off among them."""
-    steps = read(path)
-    own: int = sum(step.body["cost_nusd"] for step in steps if step.kind == "model")
-    return own + sum(spent_nusd(each) for each in recruits(steps))
+    steps = place.read()
+    return own(steps).cost_nusd + sum(spent_nusd(each) for each in recruits(steps))

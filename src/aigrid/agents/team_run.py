@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aigrid.agents import catalogue, scores, spec, team_books
+from aigrid.agents import catalogue, scores, shelf, spec, team_books
 from aigrid.agents.catalogue import Ranked
 from aigrid.agents.digest import digest
 from aigrid.agents.events import Outcome
 from aigrid.agents.halt import Waits
-from aigrid.agents.journal import Journal, runs_folder
+from aigrid.agents.journal import Journal
 from aigrid.agents.spec import Agent, Mode
 from aigrid.agents.team import Parent
 from aigrid.agents.tools.base import Call, ToolError
@@ -71,13 +71,13 @@ class Errand(GenerateRequest, kw_only=True):
 
     def begun(self) -> bool:
         """Return whether the run was begun before; what was killed before its first step is taken away."""
-        path = runs_folder() / f"{self.run}.db"
-        if not path.is_file():
+        place = shelf.place(self.run)
+        if not place.there():
             return False
-        with Journal(path) as journal:
+        with place.open() as journal:
             begun = bool(journal.steps)
         if not begun:
-            path.unlink()
+            place.remove()
         return begun
 
 
@@ -125,7 +125,7 @@ class Recruiter:
         found = self._journal.find("recruited", call.id, asked)
         if found is None:
             chosen = await asyncio.to_thread(self._choose, mode, task)
-            found = self._journal.add("recruited", call.id, asked, chosen, durable=True)
+            found = await self._journal.put("recruited", call.id, asked, chosen, durable=True)
         plan = msgspec.convert(found.body, Recruited)
         if mode == "debate":
             return await self._debate(plan, task, call.id)
@@ -137,7 +137,8 @@ class Recruiter:
     async def _debate(self, plan: Recruited, task: str, call: str) -> Any:
         debaters = plan.subs[:-1] if plan.judged else plan.subs
         outcomes = [await self._run(sub, task, call) for sub in debaters]
-        answers = [each for each in outcomes if each.state == "done"]
+        # In an order that says nothing about who was thought best: a judge may lean towards what it reads first.
+        answers = sorted((each for each in outcomes if each.state == "done"), key=lambda each: digest(each.run))
         if not answers:
             return {"error": f"none of {', '.join(each.agent for each in outcomes)} came to an answer"}
         told: list[dict[str, Any]] = [{"agent": each.agent, "run": each.run, "answer": each.output} for each in answers]
@@ -147,6 +148,9 @@ class Recruiter:
         letter = _letter(verdict.output, len(answers)) if verdict.state == "done" else None
         if letter is None:
             return {"answers": told, "judge": "you", "verdict": f"{verdict.agent} named none of them"}
+        if self._journal.find("judged", call) is None:
+            values = {each.run: float(at == LETTERS.index(letter)) for at, each in enumerate(answers)}
+            await self._journal.put("judged", call, "", {"judge": verdict.agent, "run": verdict.run, "values": values})
         return {**told[LETTERS.index(letter)], "verdict": verdict.output, "judge": verdict.agent}
 
     def _choose(self, mode: Mode, task: str) -> Recruited:
@@ -200,7 +204,7 @@ class Recruiter:
             raise ToolError(f"{sub.agent} gave no account of its run {sub.run}")
         if outcome.state in ("waiting", "unknown"):
             raise Waits(outcome.approval, outcome.state == "unknown", f"{sub.agent} in {sub.run}: {outcome.reason}")
-        self._journal.add("joined", sub.run, call, outcome, durable=True)
+        await self._journal.put("joined", sub.run, call, outcome, durable=True)
         return outcome
 
     def _errand(self, sub: Sub, task: str, call: str) -> Errand:

@@ -130,14 +130,10 @@ class Recorded(WrapperToolset[None]):
             result = await super().call_tool(name, tool_args, ctx, tool)
         except Refused as refusal:
             result = f"refused: {refusal}"
-            journal.add("refused", call, bound, result)
+            await journal.put("refused", call, bound, result)
             self.shared.listen(Returned(call, name, "refused", result))
             return result
-        safe = self.shared.box[name].offer.safe_to_retry
-        if safe:
-            journal.add("tool", call, bound, result)
-        else:
-            await asyncio.to_thread(journal.add, "tool", call, bound, result, durable=True)
+        await journal.put("tool", call, bound, result, durable=not self.shared.box[name].offer.safe_to_retry)
         self.shared.listen(Returned(call, name, "tool", result))
         return result
 
@@ -170,7 +166,7 @@ class Approved(WrapperToolset[None]):
         boxed = self.shared.box[name]
         if boxed.spec.approve or boxed.policy.asks(tool_args):
             call = ctx.tool_call_id or ""
-            decided = ask(self.shared, call, name, tool_args, "approve")
+            decided = await ask(self.shared, call, name, tool_args, "approve")
             if decided.state != "approved":
                 raise Refused(_refusal(decided))
         return await super().call_tool(name, tool_args, ctx, tool)
@@ -191,20 +187,17 @@ class Once(WrapperToolset[None]):
         while shared.journal.find("began", f"{call}/{attempt}", bound) is not None:
             attempt += 1
         if attempt and not (offer.safe_to_retry or offer.idempotent):
-            decided = ask(shared, f"{call}/{attempt - 1}", name, tool_args, "unknown")
+            decided = await ask(shared, f"{call}/{attempt - 1}", name, tool_args, "unknown")
             if decided.state != "approved":
                 why = f": {decided.reason}" if decided.reason else ""
                 return f"it is not known whether this was done, and it is not done again{why}"
-        if offer.safe_to_retry:
-            if not attempt:
-                shared.journal.add("began", f"{call}/0", bound, tool_args)
-        else:
-            key = f"{call}/{attempt}"
-            await asyncio.to_thread(shared.journal.add, "began", key, bound, tool_args, durable=True)
+        safe = offer.safe_to_retry
+        if not (safe and attempt):
+            await shared.journal.put("began", f"{call}/{attempt}", bound, tool_args, durable=not safe)
         return await super().call_tool(name, tool_args, ctx, tool)
 
 
-def ask(shared: Desked, call: str, tool: str, arguments: dict[str, Any], why: Why) -> Approval:
+async def ask(shared: Desked, call: str, tool: str, arguments: dict[str, Any], why: Why) -> Approval:
     """Return what a person decided about a call, which is in the journal then; raises `Waits` while none has."""
     journal, bound = shared.journal, binding(tool, arguments)
     key = f"{why}:{call}"
@@ -218,12 +211,12 @@ def ask(shared: Desked, call: str, tool: str, arguments: dict[str, Any], why: Wh
     )  # fmt: skip
     if one.state == "waiting":
         if journal.find("asked", key) is None:
-            journal.add("asked", key, bound, one)
+            await journal.put("asked", key, bound, one)
         about = "approve" if why == "approve" else "say whether to make again what may have been done before a crash:"
         raise Waits(one.id, why == "unknown", f"a person has to {about} {tool}; see `aigrid agents approvals`")
     if one.digest != bound:
         raise Refused("what was approved is not this")
-    journal.add("answered", key, bound, one, durable=True)
+    await journal.put("answered", key, bound, one, durable=True)
     return one
 
 

@@ -10,13 +10,13 @@ import logging
 import os
 import sqlite3
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from aigrid import __version__
-from aigrid.agents.journal import Step, read, run_path
+from aigrid.agents import shelf
+from aigrid.agents.journal import Place, Step
 from aigrid.agents.team_books import recruits
 from aigrid.core.config import TracesConfig
 from aigrid.core.errors import AigridError
@@ -29,16 +29,16 @@ _EVENTS = ("asked", "answered", "recruited", "resumed", "paused")
 log = logging.getLogger(__name__)
 
 
-def trace(path: Path) -> dict[str, Any]:
+def trace(place: Place) -> dict[str, Any]:
     """Return a run, with the runs that it recruited, as an OTLP/JSON request for `/v1/traces`."""
     scope = {"name": "aigrid.agents", "version": __version__}
     resource = {"attributes": _attributes({"service.name": "aigrid", "service.version": __version__})}
-    return {"resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": scope, "spans": spans(path)}]}]}
+    return {"resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": scope, "spans": spans(place)}]}]}
 
 
-def spans(path: Path) -> list[dict[str, Any]]:
+def spans(place: Place) -> list[dict[str, Any]]:
     """Return the spans of a run and of those that it recruited."""
-    steps = read(path)
+    steps = place.read()
     if not steps:
         return []
     return [*_Spans(steps).all(), *(span for each in recruits(steps) for span in spans(each))]
@@ -184,7 +184,7 @@ class Exporter:
             headers = {"content-type": "application/json"}
             if key := os.environ.get(self._key_env, "") if self._key_env else "":
                 headers["authorization"] = f"Bearer {key}"
-            body = msgspec.json.encode(trace(run_path(run)))
+            body = msgspec.json.encode(trace(shelf.find(run)))
             request = urllib.request.Request(f"{self._url}/v1/traces", body, headers, method="POST")
             with urllib.request.urlopen(request, timeout=10):
                 pass

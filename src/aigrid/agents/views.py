@@ -1,13 +1,12 @@
 """Runs as a person or a program looks at them."""
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from aigrid.agents import journal
+from aigrid.agents import shelf
 from aigrid.agents.events import Outcome
-from aigrid.agents.journal import Step
+from aigrid.agents.journal import Place, Step
 
 
 class Run(msgspec.Struct):
@@ -38,25 +37,26 @@ class Run(msgspec.Struct):
     energy_source: str = ""
 
 
-def run_view(path: Path) -> tuple[Run, list[Step]]:
+def run_view(place: Place) -> tuple[Run, list[Step]]:
     """Return a run and its steps."""
-    steps = journal.read(path)
+    steps = place.read()
     if not steps:
-        return Run(path.stem, "", "", "empty", "", 0, 0, 0), []
+        return Run(place.run, "", "", "empty", "", 0, 0, 0), []
     start = steps[0].body
     last = next((step for step in reversed(steps) if step.kind in ("end", "paused", "resumed")), None)
     outcome = msgspec.convert(last.body, Outcome) if last is not None and last.kind != "resumed" else None
     state: str = outcome.state if outcome is not None else "interrupted"
-    if journal.at_work(path):
+    if place.at_work():
         state, outcome = "running", None
     said = [step.body for step in steps if step.kind == "model"]
+    paid = [step.body for step in steps if step.kind in ("model", "cut")]
     view = Run(
-        path.stem, start["agent"]["name"], start["task"]["tenant"], state, start["task"]["text"][:200],
+        place.run, start["agent"]["name"], start["task"]["tenant"], state, start["task"]["text"][:200],
         steps[0].at_ns, steps[-1].at_ns, len(steps), outcome,
         (start.get("parent") or {}).get("run", ""), start["model"], len(said),
         sum(step.kind in ("tool", "refused") for step in steps),
         sum(each["usage"]["prompt_tokens"] for each in said), sum(each["usage"]["completion_tokens"] for each in said),
-        sum(each["cost_nusd"] for each in said), [record for each in said for record in each.get("records", ())],
+        sum(each["cost_nusd"] for each in paid), [record for each in paid for record in each.get("records", ())],
     )  # fmt: skip
     return view, steps
 
@@ -64,10 +64,10 @@ def run_view(path: Path) -> tuple[Run, list[Step]]:
 def runs(limit: int = 50, tenant: str | None = None, agent: str | None = None) -> list[Run]:
     """Return the newest runs first, of one tenant or agent where one is named."""
     found: list[Run] = []
-    for path in journal.paths():
+    for place in shelf.places():
         if len(found) == limit:
             break
-        view, _ = run_view(path)
+        view, _ = run_view(place)
         if tenant in (None, view.tenant) and agent in (None, view.agent):
             found.append(view)
     return found

@@ -16,15 +16,24 @@ if TYPE_CHECKING:
 
     from aigrid.agents.desk import Approval
 
-app = typer.Typer(help="Agents: run, watch, approve, replay.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Agents: run, watch, approve, stop, replay.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(agents_memory.app, name="memory")
+
+
+@app.callback()
+def where() -> None:
+    """Agents: run, watch, approve, stop, replay."""
+    from aigrid.agents import shelf
+
+    shelf.use(factory.settings().ledger.url)
+
 
 Name = Annotated[str, typer.Argument(help="An agent's name, or the path of its file.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, from `aigrid agents runs`.")]
 Url = Annotated[str, typer.Option(help="Gateway to ask; else AIGRID_URL, else the one in AIGRID_HOME.")]
 Key = Annotated[str, typer.Option(help="Key to ask with; else AIGRID_KEY, else the command line's own.")]
 Which = Annotated[str, typer.Argument(metavar="ID", help="Id of an approval, from `aigrid agents approvals`.")]
-Reason = Annotated[str, typer.Option(help="Why; kept in the record, and told to the agent where denied.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the record, and told to the agent where it is denied.")]
 LINE = 160
 
 
@@ -94,12 +103,47 @@ def run(
 @app.command("resume")
 def resume(run: Run, url: Url = "", key: Key = "", as_json: Json = False) -> None:
     """Go on with a run that was cut off or that waited for a person; what was done is not done again."""
-    from aigrid.agents.journal import run_path
+    from aigrid.agents import shelf
     from aigrid.agents.views import run_view
 
-    view, _ = run_view(run_path(run))
+    view, _ = run_view(shelf.find(run))
     body = {"model": f"agent:{view.agent}", "messages": [{"role": "user", "content": "resume"}]}
     _ask({**body, "metadata": {"run": run}}, url, key, as_json)
+
+
+@app.command("stop")
+def stop(run: Run, reason: Reason = "", url: Url = "", key: Key = "", as_json: Json = False) -> None:
+    """Stop a run for good, at work or not; what it was doing is cut off, and its journal says who stopped it."""
+    body = {"action": "stop", **({"reason": reason} if reason else {})}
+    if url or factory.running():
+        gateway = factory.gateway(url, key)
+        status, found = gateway.post(f"/v1/agents/runs/{run}", body)
+        if status == 404 and not url:  # another tenant's: who sits at this machine administers it
+            status, found = gateway.post(f"/admin/agents/runs/{run}", body)
+        if status != 200:
+            raise RemoteError(status, found)
+    else:
+        found = asyncio.run(_stop_here(run, reason))
+
+    def show(console: "Console") -> None:
+        outcome = found["outcome"]
+        console.print(f"{run}: {found['state']}, {outcome['reason'] if outcome else ''}", markup=False)
+
+    emit(found, as_json, show)
+
+
+async def _stop_here(run: str, reason: str) -> dict[str, Any]:
+    """Stop a run that no factory works on."""
+    from aigrid.agents import shelf, views
+    from aigrid.agents.stopping import stop_all
+
+    desk = _desk()
+    try:
+        await stop_all(run, _person(), reason, desk)
+    finally:
+        desk.close()
+    view, steps = views.run_view(shelf.find(run))
+    return {**msgspec.to_builtins(view), "journal": steps}
 
 
 @app.command("runs")
@@ -110,11 +154,10 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List runs, newest first; or the steps of one."""
-    from aigrid.agents import views
-    from aigrid.agents.journal import run_path
+    from aigrid.agents import shelf, views
 
     if run is not None:
-        view, steps = views.run_view(run_path(run))
+        view, steps = views.run_view(shelf.find(run))
 
         def journal(console: "Console") -> None:
             console.print(f"{view.run}: {view.agent} for {view.tenant}, {view.state}", style="bold", markup=False)
@@ -137,11 +180,10 @@ def runs(
 
 @app.command("replay")
 def replay(run: Run, as_json: Json = False) -> None:
-    """Walk a run again from its one file, without model or tools, and check that it comes to the same."""
-    from aigrid.agents import loop
-    from aigrid.agents.journal import run_path
+    """Walk a run again from its journal, without model or tools, and check that it comes to the same."""
+    from aigrid.agents import loop, shelf
 
-    outcome = asyncio.run(loop.replay(run_path(run), _no_event if as_json else _tell))
+    outcome = asyncio.run(loop.replay(shelf.find(run), _no_event if as_json else _tell))
     emit(outcome, as_json, lambda console: console.print(f"{outcome.state}: {outcome.output or outcome.reason}"))
 
 
@@ -179,12 +221,16 @@ def deny(which: Which, reason: Reason = "", as_json: Json = False) -> None:
     _decide(which, False, reason, as_json)
 
 
-def _decide(which: str, approved: bool, reason: str, as_json: bool) -> None:
+def _person() -> str:
     import getpass
 
+    return f"{getpass.getuser()} (command line)"
+
+
+def _decide(which: str, approved: bool, reason: str, as_json: bool) -> None:
     desk = _desk()
     try:
-        one = desk.decide(which, approved, approver=f"{getpass.getuser()} (command line)", reason=reason)
+        one = desk.decide(which, approved, approver=_person(), reason=reason)
     finally:
         desk.close()
 

@@ -59,8 +59,7 @@ def trace(
     """Print a run and those it recruited as an OpenTelemetry trace, in OTLP/JSON."""
     import msgspec
 
-    from aigrid.agents import traces
-    from aigrid.agents.journal import run_path
+    from aigrid.agents import shelf, traces
 
-    text = msgspec.json.encode(traces.trace(run_path(run)))
+    text = msgspec.json.encode(traces.trace(shelf.find(run)))
     print((text if as_json else msgspec.json.format(text)).decode())

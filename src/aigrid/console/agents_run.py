@@ -42,7 +42,8 @@ class RunPage:
         with ui.element("header").classes("head run-head"):
             self._title = theme.html("<h1>Run</h1>")
             with ui.element("div").classes("tools"):
-                self._stop = theme.button("Stop", lambda: works.stop(run), kind="danger")
+                self._pause = theme.button("Pause", lambda: works.pause(run))
+                self._stop = theme.button("Stop", self._end, kind="danger")
                 self._again = theme.button("Go on", self._go_on, kind="primary")
         self._figures = theme.html().classes("panel strip five")
         self._approvals = Approvals(gateway, link, self._tick)
@@ -55,7 +56,16 @@ class RunPage:
             theme.html(theme.panel_head("Steps", "each is in the run's journal"))
             self._steps = ui.element("div").classes("steps")
             self._live = theme.html().props('aria-live="polite"')
-        hidden = (self._stop, self._again, self._figures, self._problem, self._answer, self._panel, self._live)
+        hidden = (
+            self._pause,
+            self._stop,
+            self._again,
+            self._figures,
+            self._problem,
+            self._answer,
+            self._panel,
+            self._live,
+        )
         for part in hidden:
             part.set_visibility(False)
         ui.on("rate", lambda event: self._rate(int(event.args)))
@@ -101,7 +111,8 @@ class RunPage:
         self._figures.set_visibility(True)
         work, mine = works.of(self._run), run["tenant"] == TENANT
         decided = asked is None or asked["state"] != "waiting"
-        self._stop.set_visibility(run["state"] == "running" and work is not None and not work.over)
+        self._pause.set_visibility(run["state"] == "running" and work is not None and not work.over)
+        self._stop.set_visibility(run["state"] in OPEN)
         ready = run["state"] in ("waiting", "unknown", "interrupted") and decided
         self._again.set_visibility(ready and mine and (work is None or work.over))
         self._say(run, asked, work, mine, ready)
@@ -154,6 +165,13 @@ class RunPage:
         elif output:
             self._words.content = prose(output)
         self._answer.set_visibility(bool(output))
+
+    async def _end(self) -> None:
+        async def end() -> None:
+            await self._gateway.post(f"/admin/agents/runs/{segment(self._run)}", {"action": "stop"})
+
+        await self._link.run(end)
+        await self._tick()
 
     async def _go_on(self) -> None:
         async def again() -> None:

@@ -57,7 +57,7 @@ class Works:
         self._keep(run, work)
         self._drive(gateway, work, {**_body(agent, "Go on."), "metadata": {"run": run}})
 
-    def stop(self, run: str) -> None:
+    def pause(self, run: str) -> None:
         """End the request that drives a run; the run is cut off and can be gone on with."""
         work = self.of(run)
         if work is not None and work.task is not None:
