@@ -1,5 +1,6 @@
 """A2A 1.0: the card says what is there, a message is a request of the caller's, a task is a run of its own."""
 
+import httpx
 import msgspec
 import pytest
 
@@ -11,12 +12,12 @@ ASKS = "about: writes\ntools: {write: {kind: python, function: work.write, appro
 V1 = "a2a-version: 1.0\r\n"
 
 
-async def call(door, method, params, secret=None, headers=V1, **more):
-    """Return the answer to one JSON-RPC request, which has the status 200 whatever it says."""
+async def call(door, method, params, secret=None, headers=V1, status=200, **more):
+    """Return the answer to one JSON-RPC request, which has the status 200 whatever it says, where it is one."""
     client = door.client(secret)
     body = msgspec.json.encode({"jsonrpc": "2.0", "id": 7, "method": method, "params": params, **more})
     async with await client.request("POST", "/a2a", body, headers) as answer:
-        assert answer.status == 200
+        assert answer.status == status
         said = msgspec.json.decode(await answer.read_all(20))
     assert (said["jsonrpc"], said["id"]) == ("2.0", 7)
     return said
@@ -60,6 +61,35 @@ async def test_a_message_is_answered_by_the_agent_it_names_on_the_callers_accoun
         assert again["error"]["code"] == -32004
 
 
+async def test_the_protocol_s_own_client_reads_the_card_and_has_a_task_done():
+    from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
+    from a2a.types import CancelTaskRequest, GetTaskRequest, Message, Part, Role, SendMessageRequest, TaskState
+
+    async with (
+        team({"anna": ("seven",), "bert": ([("write", {"text": "a"})], "x")}, anna="about: adds", bert=ASKS) as door,
+        httpx.AsyncClient(headers={"authorization": f"Bearer {door.secret}"}) as http,
+    ):
+        card = await A2ACardResolver(http, door.url).get_agent_card()
+        assert [(skill.id, skill.description) for skill in card.skills] == [("anna", "adds"), ("bert", "writes")]
+        assert card.security_schemes["key"].http_auth_security_scheme.scheme == "Bearer"
+        client = ClientFactory(ClientConfig(httpx_client=http, streaming=False)).create(card)
+
+        async def send(skill):
+            told = Message(message_id="m", role=Role.ROLE_USER, parts=[Part(text="go")])
+            told.metadata.update({"skillId": skill})
+            [event] = [event async for event in client.send_message(SendMessageRequest(message=told))]
+            return event.task
+
+        done = await send("anna")
+        assert done.status.state == TaskState.TASK_STATE_COMPLETED
+        assert done.artifacts[0].parts[0].text == "seven"
+        assert (await client.get_task(GetTaskRequest(id=done.id))) == done
+        waits = await send("bert")
+        assert waits.status.state == TaskState.TASK_STATE_INPUT_REQUIRED
+        gone = await client.cancel_task(CancelTaskRequest(id=waits.id))
+        assert gone.status.state == TaskState.TASK_STATE_CANCELED
+
+
 async def test_a_task_that_needs_a_person_goes_on_with_a_message_when_one_has_answered():
     cast = {"anna": ([("write", {"text": "a"})], "written")}
     async with team(cast, anna=ASKS) as door:
@@ -98,7 +128,9 @@ async def test_other_versions_methods_and_strangers_are_refused():
         assert (await call(door, "SendMessage", message(), headers=""))["error"]["code"] == -32009
         assert (await call(door, "SendMessage", message(), headers="a2a-version: 2.0\r\n"))["error"]["code"] == -32009
         assert (await call(door, "message/send", message()))["error"]["code"] == -32601
-        assert (await call(door, "SendMessage", message(), jsonrpc="1.0"))["error"]["code"] == -32600
+        assert (await call(door, "SendMessage", message(), status=400, jsonrpc="1.0"))["error"]["code"] == -32600
+        assert (await call(door, "SendMessage", [], status=400))["error"]["code"] == -32600
+        assert (await door.ask("POST", "/a2a", b"[]"))[0] == 400
         assert (await door.ask("POST", "/a2a", {}, secret="wrong"))[0] == 401
 
 

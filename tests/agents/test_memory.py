@@ -158,6 +158,28 @@ async def test_a_served_agent_recalls_for_the_same_tenant_and_user_and_pays_for_
         assert (status, body["error"]["param"]) == (400, "user")
 
 
+async def test_recalling_is_a_tool_that_finds_what_is_this_user_s_and_the_tenant_s(served, tmp_path):  # noqa: F811
+    def look(request):
+        return [("look_back", {"question": "what does Ann drink"})] if len(request.messages) == 2 else "ok"
+
+    tools = "  look_back: {kind: recall, limit: 2}\n"
+    async with served(look, tools=tools, more="memory: {recall: 1}") as door:
+        door.gateway.knowledge._library = PlainLibrary(tmp_path / "library", WordsEmbedder, kind="sqlite")
+        Memories("acme", "worker").remember("Ann drinks oolong tea.", "ann", "ann", origin="test")
+        Memories("acme", "worker").remember("Tea: Ann drinks it at four.", origin="test")
+        Memories("globex", "worker").remember("What Ann drinks is a secret of globex.", origin="test")
+        for user, wanted in (("ann", {"Ann drinks oolong tea.", "Tea: Ann drinks it at four."}), ("bob", None)):
+            _, headers, _ = await door.chat("hello", model="agent:worker", user=user)
+            [told] = [step.body for step in shelf.read(headers["x-aigrid-run"]) if step.kind == "tool"]
+            found = {each["remembered"] for each in json.loads(told)["memories"]}
+            assert found == (wanted or {"Tea: Ann drinks it at four."})
+
+
+async def test_recalling_needs_a_memory(bench):
+    with pytest.raises(ConfigError, match="needs the key `memory`"):
+        await bench.start(bench.agent("  look_back: {kind: recall}\n"), ScriptedMind("x"))
+
+
 async def test_a_correction_is_remembered_where_the_agents_file_wants_that(bench):
     for more, count in (("", 0), ("memory: {corrections: true}", 1)):
         outcome = await bench.start(bench.agent(more=more), ScriptedMind("Paris"), "capital of Spain?", user="ann")

@@ -3,9 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.ledger.conftest import postgres_server, postgres_url
-
-__all__ = ["BLUEPRINTS", "postgres_server", "postgres_url"]
+__all__ = ["BLUEPRINTS"]
 
 BLUEPRINTS = Path(__file__).resolve().parents[2] / "blueprints"
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,9 +31,15 @@ CHECKS = ",".join(
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
 
 
+AGENT = "name: parrot\ninstructions: Say it again.\nmodel: echo\nmemory: {}\n"
+
+
 @pytest.fixture(scope="module")
-def running() -> Iterator[Factory]:
-    with factory("--engine", "echo", env={"AIGRID_GATEWAY_MAX_BODY_MB": "1"}) as found:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    home = tmp_path_factory.mktemp("factory")
+    (home / "agents").mkdir()
+    (home / "agents" / "parrot.yaml").write_text(AGENT)
+    with factory("--engine", "echo", env={"AIGRID_GATEWAY_MAX_BODY_MB": "1"}, home=home) as found:
         yield found
 
 
@@ -74,6 +81,29 @@ def test_no_good_request_makes_a_server_error(running: Factory, tmp_path: Path) 
     options = ["--checks", CHECKS, "--phases", "fuzzing", "--mode", "positive", "--max-examples", "25"]
     schemathesis(running, tmp_path, *options, repair=True)
     assert totals(running)["requests"] > before + 50, "the requests must reach the engine"
+
+
+@pytest.mark.xdist_group("fuzz")
+def test_every_endpoint_of_agents_is_in_the_published_document(running: Factory) -> None:
+    place = urlsplit(running.url)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+    connection.request("GET", "/openapi.json")
+    document = json.loads(connection.getresponse().read())
+    connection.close()
+    served = {(path.replace("*", "{id}"), method.lower()) for method, path in agents_routes()}
+    said = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert served <= said
+
+
+def agents_routes() -> set[tuple[str, str]]:
+    """Return (method, path) of what the agents serve to whoever has a key; administration is in no published document."""
+    from aigrid.agents.a2a import A2a
+    from aigrid.agents.api import Api
+    from aigrid.agents.api_memory import MemoryApi
+
+    gateway: Any = SimpleNamespace(ledger=None)
+    routes = {**Api(gateway, None).routes(), **MemoryApi(gateway).routes(), **A2a(gateway, None).routes()}  # type: ignore[arg-type]
+    return {(method, path) for method, path in routes if not path.startswith("/admin/")}
 
 
 def send(running: Factory, data: bytes, headers: dict[str, str], path: str = "/v1/chat/completions") -> tuple[int, Any]:

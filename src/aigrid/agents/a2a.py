@@ -16,7 +16,7 @@ from aigrid.agents import shelf, spec
 from aigrid.agents.engine import PREFIX, AgentEngine
 from aigrid.agents.views import Run, run_view
 from aigrid.core.clock import iso
-from aigrid.core.errors import AigridError, Conflict, NotFound
+from aigrid.core.errors import AigridError, BadRequest, Conflict, NotFound
 from aigrid.gateway.app import Gateway
 from aigrid.gateway.auth import authenticate
 from aigrid.gateway.http import JSON, Handler, Request, Response
@@ -96,24 +96,36 @@ class A2a:
         return Response.of(card(base, [each.agent for each in found]), headers=headers)
 
     async def call(self, request: Request) -> Response:
-        """POST /a2a: one JSON-RPC request. Without a key the answer is 401; all else is told in JSON-RPC."""
+        """POST /a2a: one JSON-RPC request. Without a key the answer is 401, to what is no request of JSON-RPC 400."""
         key = await authenticate(request, self._gateway.ledger)
-        identifier: Any = None
+        identifier: str | int | None = None
         try:
-            message = await request.json(self._gateway.max_body)
-            identifier = message.get("id")
+            message = await self._message(request)
+            if isinstance(message.get("id"), str | int) and not isinstance(message["id"], bool):
+                identifier = message["id"]
             method = self._method(message, request)
             answer: dict[str, Any] = {"result": await method(request, key, message.get("params") or {})}
         except Fault as fault:
             answer = {"error": fault.body}
         except AigridError as error:
-            code = INVALID_JSON if error.code == "invalid_json" else INVALID_PARAMS if error.status == 400 else INTERNAL
+            code = INVALID_PARAMS if error.status == 400 else INTERNAL
             answer = {"error": {"code": code, "message": error.message, "data": {"code": error.code}}}
-        return Response(msgspec.json.encode({"jsonrpc": "2.0", "id": identifier, **answer}), 200, [JSON])
+        malformed = answer.get("error", {}).get("code") in (INVALID_JSON, INVALID_REQUEST)
+        status = 400 if malformed else 200
+        return Response(msgspec.json.encode({"jsonrpc": "2.0", "id": identifier, **answer}), status, [JSON])
+
+    async def _message(self, request: Request) -> dict[str, Any]:
+        try:
+            return await request.json(self._gateway.max_body)
+        except BadRequest as error:
+            raise Fault(INVALID_JSON if error.code == "invalid_json" else INVALID_REQUEST, error.message) from None
 
     def _method(self, message: dict[str, Any], request: Request) -> Callable[..., Awaitable[dict[str, Any]]]:
-        method, params = message.get("method"), message.get("params") or {}
-        if message.get("jsonrpc") != "2.0" or not isinstance(method, str) or not isinstance(params, dict):
+        method, params, id_ = message.get("method"), message.get("params"), message.get("id")
+        params = {} if params is None else params
+        identified = id_ is None or (isinstance(id_, str | int) and not isinstance(id_, bool))
+        well = message.get("jsonrpc") == "2.0" and isinstance(params, dict) and identified
+        if not well or not isinstance(method, str):
             raise Fault(INVALID_REQUEST, 'this is no JSON-RPC 2.0 request: it needs "jsonrpc": "2.0" and a method')
         said = request.header(b"a2a-version") or "0.3"  # which is what a request without the header means
         if said.split(".")[:2] != VERSION.split("."):

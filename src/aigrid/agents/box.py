@@ -12,6 +12,7 @@ from aigrid.agents.spec import (
     KnowledgeTool,
     McpTool,
     PythonTool,
+    RecallTool,
     RememberTool,
     SandboxTool,
     SqlTool,
@@ -91,3 +92,7 @@ async def _build(spec: Tool, site: Site, agent: Agent) -> Built:
             from aigrid.agents.tools.remember import build as build_remember
 
             return build_remember(agent)
+        case RecallTool():
+            from aigrid.agents.tools.remember import build_recall
+
+            return build_recall(spec, agent, site)

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from aigrid.agents.api import Stop
 from aigrid.agents.api_memory import MemoryBody, MemoryChange
@@ -64,6 +64,72 @@ class Erased(Struct):
     erased: int
 
 
+class AgentInterface(Struct, rename="camel"):
+    """Where and how A2A is spoken."""
+
+    url: str
+    protocol_binding: str
+    protocol_version: str
+
+
+class AgentCapabilities(Struct, rename="camel"):
+    """What of A2A that is optional is there."""
+
+    streaming: bool
+    push_notifications: bool
+    extended_agent_card: bool
+
+
+class AgentSkill(Struct, rename="camel"):
+    """An agent, as others see it."""
+
+    id: str
+    name: str
+    description: str
+    tags: list[str]
+
+
+class AgentCard(Struct, rename="camel"):
+    """The card of A2A 1.0: where the factory's agents are, what they can, and how to be let in."""
+
+    name: str
+    description: str
+    version: str
+    supported_interfaces: list[AgentInterface]
+    capabilities: AgentCapabilities
+    security_schemes: dict[str, Any]
+    security_requirements: list[dict[str, Any]]
+    default_input_modes: list[str]
+    default_output_modes: list[str]
+    skills: list[AgentSkill]
+
+
+class RpcRequest(Struct):
+    """A request of JSON-RPC 2.0; the header `A2A-Version: 1.0` goes with it."""
+
+    jsonrpc: Literal["2.0"]
+    method: str
+    id: str | int | None = None
+    params: dict[str, Any] | None = None
+
+
+class RpcError(Struct):
+    """What went wrong, with a code of JSON-RPC or A2A."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+class RpcAnswer(Struct):
+    """The answer of JSON-RPC 2.0: `result` or `error`."""
+
+    jsonrpc: Literal["2.0"]
+    id: str | int | None
+    result: dict[str, Any] | UnsetType = UNSET
+    error: RpcError | UnsetType = UNSET
+
+
 _WHOSE: dict[str, dict[str, Any]] = {"agent": _NAME, "user": _NAME}
 DESCRIBED = [
     Described(
@@ -80,4 +146,13 @@ DESCRIBED = [
     Described("get", "/v1/agents/memory/{id}", "Read a memory", MemoryObject),
     Described("patch", "/v1/agents/memory/{id}", "Correct a memory", MemoryObject, MemoryChange),
     Described("delete", "/v1/agents/memory/{id}", "Erase a memory", Erased),
+    Described("get", "/.well-known/agent-card.json", "The agents, as A2A shows them", AgentCard, public=True),
+    Described(
+        "post",
+        "/a2a",
+        "Ask an agent over A2A: SendMessage, GetTask, CancelTask",
+        RpcAnswer,
+        RpcRequest,
+        malformed=RpcAnswer,
+    ),
 ]

@@ -120,7 +120,13 @@ class RememberTool(_Tool, frozen=True, kw_only=True, tag_field="kind", tag="reme
     """Keeps a text for later runs, for the caller's tenant (and user); the file needs the key `memory`."""
 
 
-Tool = PythonTool | KnowledgeTool | SqlTool | SandboxTool | McpTool | HttpTool | RememberTool
+class RecallTool(_Tool, frozen=True, kw_only=True, tag_field="kind", tag="recall"):
+    """A search in what was remembered for the caller's tenant (and user); `limit` memories at most. Needs `memory`, too."""
+
+    limit: Annotated[int, Meta(ge=1, le=50)] = 5
+
+
+Tool = PythonTool | KnowledgeTool | SqlTool | SandboxTool | McpTool | HttpTool | RememberTool | RecallTool
 
 
 class Knowledge(_Part, frozen=True, kw_only=True):

@@ -63,7 +63,10 @@ class _Get(Struct):
 
 
 class Described(Struct, eq=False):
-    """An endpoint that something above the gateway registered: its types, its parameters, the status when all is well."""
+    """An endpoint that something above the gateway registered: its types, its parameters, the status when all is well.
+
+    `malformed` is the shape of a 400.
+    """
 
     method: Literal["get", "post", "patch", "delete"]
     path: str
@@ -72,6 +75,8 @@ class Described(Struct, eq=False):
     body: type[Struct] | None = None
     status: int = 200
     query: dict[str, dict[str, Any]] = {}
+    public: bool = False
+    malformed: type[Struct] = shapes.Error
 
 
 _POSTS = [
@@ -189,6 +194,7 @@ def _get(get: _Get, refer: dict[Any, dict[str, Any]]) -> dict[str, Any]:
 def _registered(each: Described, refer: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     statuses = (*_LISTS, *((409, 413) if each.body is not None else ()))
     failures = {str(status): _answer(_FAILURES[status], refer[shapes.Error]) for status in statuses}
+    failures["400"] = _answer(_FAILURES[400], refer[each.malformed])
     body = {"required": True, "content": {"application/json": {"schema": refer[each.body]}}} if each.body else None
     return {
         "summary": each.summary,
@@ -196,6 +202,7 @@ def _registered(each: Described, refer: dict[Any, dict[str, Any]]) -> dict[str, 
         **({"requestBody": body} if body else {}),
         "responses": {str(each.status): _answer("The answer.", refer[each.answer]), **failures},
         **_parameters(each.path, each.query),
+        **({"security": []} if each.public else {}),
     }
 
 

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from aigrid.agents.spec import Mode
+from aigrid.agents.memory import Memory
+from aigrid.agents.spec import Agent, Mode
 from aigrid.core.errors import AigridError
 
 
@@ -43,6 +44,9 @@ class World(Protocol):
 
     async def search(self, question: str, limit: int) -> list[Searched]:
         """Return the passages that the caller may read, best first, paid by the run."""
+
+    async def recalled(self, question: str, limit: int, agent: Agent, user: str) -> list[Memory]:
+        """Return what the agent remembers for the caller and user, best first, paid by the run."""
 
     async def recruit(self, mode: Mode, task: str, call: Call) -> Any:
         """Return what other agents came to, in runs of their own that this run pays for."""

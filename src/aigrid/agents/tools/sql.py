@@ -5,6 +5,7 @@ import base64
 import os
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,16 @@ def _postgres(url: str, tool: SqlTool) -> Any:
         try:
             with psycopg.connect(url, options=options, connect_timeout=10) as connection:
                 connection.read_only = True
-                # Prepared, so that it cannot be more than one statement; in brackets, so that it can only be a question.
-                text = f"SELECT * FROM (\n{query.strip().rstrip(';')}\n) AS answer LIMIT {tool.max_rows + 1}"
-                cursor = connection.execute(text.encode(), prepare=True)
-                columns = [each.name for each in cursor.description or ()]
-                answer = _answer(columns, cursor, tool.max_rows)
+                # In brackets, so that it can only be a question; streams take one statement alone, row by row.
+                text = f"SELECT * FROM (\n{query.strip().rstrip(';')}\n) AS answer LIMIT "
+                cursor = connection.cursor()
+                stream: Any = cursor.stream(f"{text}{tool.max_rows + 1}".encode())
+                with closing(stream) as rows:
+                    answer = _answer([], rows, tool.max_rows)
+                    about = cursor.description
+                if not answer["rows"]:  # then the stream does not say what its columns would have been
+                    about = connection.execute(f"{text}0".encode(), prepare=True).description
+                answer["columns"] = [each.name for each in about or ()]
                 connection.rollback()
                 return answer
         except psycopg.Error as error:
