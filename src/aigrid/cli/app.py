@@ -11,7 +11,22 @@ import typer
 from typer.main import get_command
 
 from aigrid import __version__
-from aigrid.cli import agents, bench, chat, config, doctor, echo, keys, knowledge, ledger, models, ran, tenants, up
+from aigrid.cli import (
+    agents,
+    batch,
+    bench,
+    chat,
+    config,
+    doctor,
+    echo,
+    keys,
+    knowledge,
+    ledger,
+    models,
+    ran,
+    tenants,
+    up,
+)
 from aigrid.cli.output import Json, emit, fail
 from aigrid.core.errors import AigridError, BadRequest
 
@@ -32,6 +47,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(agents.app, name="agents")
 app.add_typer(ran.app, name="ran")
+app.add_typer(batch.app, name="batch")
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("echo")(echo.echo)

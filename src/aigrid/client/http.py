@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
 
 
+JSON = "application/json"
+
+
 class RemoteError(AigridError):
     """An error that the gateway answered with."""
 
@@ -75,13 +78,17 @@ class Gateway:
         """Send a JSON body; return status and decoded JSON body (the text, where it is none)."""
         return self._call("POST", path, msgspec.json.encode(body))
 
+    def call(self, method: str, path: str, body: bytes | None = None, kind: str = JSON) -> tuple[int, bytes]:
+        """Send bytes of some content type; return status and body as they are."""
+        with self._send(method, path, body, kind) as response:
+            return response.status, response.read()
+
     def _call(self, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
-        with self._send(method, path, body) as response:
-            data = response.read()
+        status, data = self.call(method, path, body)
         try:
-            return response.status, json.loads(data)
+            return status, json.loads(data)
         except ValueError:
-            return response.status, data.decode(errors="replace")
+            return status, data.decode(errors="replace")
 
     def models(self) -> list[str]:
         """Return the ids of the models that the gateway serves."""
@@ -130,11 +137,11 @@ class Gateway:
         return HTTPConnection(self._host, self._port, timeout=self._timeout_s)
 
     @contextlib.contextmanager
-    def _send(self, method: str, path: str, body: bytes | None = None) -> "Iterator[HTTPResponse]":
+    def _send(self, method: str, path: str, body: bytes | None = None, kind: str = JSON) -> "Iterator[HTTPResponse]":
         from http.client import HTTPException
 
         connection = self._connection()
-        headers = {"content-type": "application/json"} if body is not None else {}
+        headers = {"content-type": kind} if body is not None else {}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
         try:

@@ -44,6 +44,7 @@ class OpenVinoEngine:
 
     def __init__(self, model_id: str, path: Path, config: EngineConfig, run_dir: Path, name: str = "local") -> None:
         self.name = self.site = name
+        self.patient = True
         self.model_id = model_id
         self._config = config
         self._process = WorkerProcess(path, config, run_dir, name)

@@ -21,6 +21,7 @@ from aigrid.core.errors import AigridError, BadRequest, UpstreamError
 from aigrid.engines.base import Chunk, Delta, GenerateRequest, TokenLogprob, Usage
 from aigrid.engines.openvino_grammar import GrammarCheck, constraint, uses_tools
 from aigrid.engines.openvino_load import Loaded, logits_width
+from aigrid.engines.openvino_patience import Choice, Job, Patience
 from aigrid.engines.openvino_prompt import render
 from aigrid.engines.openvino_rest import ending
 from aigrid.engines.openvino_text import THINK_BEGIN, Scanner, Vocabulary
@@ -33,35 +34,17 @@ _NONE = genai.GenerationFinishReason.NONE.value
 _LENGTH = genai.GenerationFinishReason.LENGTH.value  # comparing numbers is several times faster
 _NO_MEMORY = "the engine's key-value cache is full; send fewer or shorter requests at once, or raise engine.cache_gb"
 
+
+def _one_token(defaults: Any) -> Any:
+    """Return settings for reading a piece of a prompt into the prefix cache: a token comes with it, for nobody."""
+    settings = genai.GenerationConfig()
+    settings.max_new_tokens = 1
+    settings.eos_token_id = defaults.eos_token_id
+    return settings
+
+
 _REPORTED = 100_000
 _SEEDS = 1 << 31
-
-
-class Job:
-    """One request: its choices, the tokens made for it, and the sequences that wait until its prompt is read."""
-
-    def __init__(self, key: Any, request: GenerateRequest, ids: list[int], grammar: Any, made: list[int]) -> None:
-        self.key, self.request, self.ids, self.grammar = key, request, ids, grammar
-        self.made = made  # one number, shared with the memory of what was made for which request
-        self.reasoning = 0
-        self.choices: list[Choice] = []
-        self.alike = (request.patient, tuple(ids))  # jobs that read the same, at the same pace
-        self.behind: list[tuple[Job, int]] = [(self, index) for index in range(1, request.n)]
-        self.read = False
-        self.pending = request.n
-        self.told = False
-
-
-class Choice:
-    """One sequence of a job and what is known of its text."""
-
-    __slots__ = ("calls", "handle", "index", "job", "logprobs", "scanner", "stream", "tokens")
-
-    def __init__(self, job: Job, index: int, handle: Any, stream: Any, scanner: Scanner) -> None:
-        self.job, self.index, self.handle, self.stream, self.scanner = job, index, handle, stream, scanner
-        self.logprobs = job.request.sampling.logprobs
-        self.calls = job.grammar is not None and uses_tools(job.request)  # and their end has not begun
-        self.tokens: list[int] = []  # kept for constrained calls only
 
 
 class Batch:
@@ -85,13 +68,14 @@ class Batch:
         self._running: list[Choice] = []
         self._queue: deque[tuple[Job, int]] = deque()
         self._reading: dict[Any, Job] = {}
+        self._patience = Patience()
         self._made: OrderedDict[str, list[int]] = OrderedDict()
         self._next = 0
 
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self._running or self._queue) or self.pipeline.has_non_finished_requests()
+        return bool(self._running or self._queue or self._patience.waits) or self.pipeline.has_non_finished_requests()
 
     def prompt(self, request: GenerateRequest) -> list[int]:
         """Return the prompt's tokens; raises `BadRequest` for what cannot be a prompt of this model."""
@@ -141,22 +125,46 @@ class Batch:
         job = Job(key, request, ids, grammar[1] if grammar else None, made)
         self._jobs[key] = job
         ahead = self._reading.setdefault(job.alike, job)
-        (self._queue if ahead is job else ahead.behind).append((job, 0))
+        (self._line(job) if ahead is job else ahead.behind).append((job, 0))
         self._made[request.id] = made
         if len(self._made) > _REPORTED:
             self._made.popitem(last=False)
 
+    def _line(self, job: Job) -> deque[tuple[Job, int]]:
+        """Return the queue in which a job's sequences wait."""
+        return self._patience.queue if job.request.patient else self._queue
+
     def _admit(self, results: dict[Any, Chunk | AigridError]) -> None:
-        """Start sequences that wait, as long as there is room."""
+        """Start sequences that wait, as long as there is room: patient ones last, and only what they leave free."""
+        self._patience.look(self._running, self._queue, self.slots)
+        self._running = [choice for choice in self._running if choice.handle is not None]
         while self._queue and len(self._running) < self.slots:
-            job, index = self._queue.popleft()
-            try:
-                self._begin(job, index)
-            except RuntimeError as error:
-                lines = [line for line in str(error).splitlines() if line.strip()]
-                reason = lines[-1] if lines else "no reason given"
-                results[job.key] = BadRequest(f"the engine refuses this request: {reason}")
-                self.cancel(job.key)
+            self._try(*self._queue.popleft(), results)
+        while (found := self._patience.next(self._running, self.slots)) is not None:
+            if isinstance(found, Choice):
+                self._resume(found)
+            elif (piece := self._patience.piece(found[0])) is not None:
+                self._patience.warming(found, piece, self._add(found[0].ids[:piece], _one_token(self.defaults)))
+            else:
+                self._try(*found, results)
+
+    def _try(self, job: Job, index: int, results: dict[Any, Chunk | AigridError]) -> None:
+        try:
+            self._begin(job, index)
+        except RuntimeError as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            reason = lines[-1] if lines else "no reason given"
+            results[job.key] = BadRequest(f"the engine refuses this request: {reason}")
+            self.cancel(job.key)
+
+    def _resume(self, choice: Choice) -> None:
+        """Go on with a sequence that was put aside: what it had is in the prefix cache, or is read again."""
+        job, made = choice.job, len(choice.tokens)
+        settings = self._settings(job, choice.index)
+        settings.max_new_tokens -= made
+        settings.rng_seed = (settings.rng_seed + made) % _SEEDS
+        choice.handle = self._add(job.ids + choice.tokens, settings)
+        self._running.append(choice)
 
     def _begin(self, job: Job, index: int) -> None:
         request = job.request
@@ -261,6 +269,11 @@ class Batch:
                 answers.append((key, result, True))
                 continue
             last = not known.pending
+            if known.patient:  # nobody reads along: one message at the end leaves the gateway's time to others
+                known.held += result.deltas
+                if not last:
+                    continue
+                result.deltas = known.held
             if last or not known.told:
                 result.usage = Usage(len(known.ids), known.made[0], known.reasoning)
                 known.told = True
@@ -274,7 +287,7 @@ class Batch:
         job.read = True
         if self._reading.get(job.alike) is job:
             del self._reading[job.alike]
-        self._queue.extendleft(entry for entry in reversed(job.behind) if entry[0].key in self._jobs)
+        self._line(job).extendleft(entry for entry in reversed(job.behind) if entry[0].key in self._jobs)
         job.behind = []
 
     def _read(self, choice: Choice, output: Any) -> Delta:
@@ -308,9 +321,10 @@ class Batch:
             delta.finish_reason = "length" if length else "tool_calls" if scanner.called else "stop"
             job.pending -= 1
             choice.handle = None  # dropping it frees its place in the batch
-        elif choice.calls:
+        elif choice.calls or job.patient:
             choice.tokens += tokens
-            self._end_call(choice)
+            if choice.calls:
+                self._end_call(choice)
         return delta
 
     def _logprob(self, job: Job, token: int, value: float) -> TokenLogprob:
@@ -332,7 +346,8 @@ class Batch:
             if others:
                 heir = self._reading[job.alike] = others[0][0]
                 heir.behind += others[1:]
-                self._queue.appendleft(others[0])
+                self._line(heir).appendleft(others[0])
+        self._patience.forget(job)
 
     def made(self, ids: list[str]) -> dict[str, int]:
         """Return how many tokens were made for requests, by their ids; those not remembered are left out."""
