@@ -130,10 +130,10 @@ def fields() -> Iterator[str]:
     described = document()
     for path, methods in described["paths"].items():
         for method in (each for each in methods.values() if "requestBody" in each):
-            body = method["requestBody"]
-            shape = described["components"]["schemas"][
-                body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-            ]
+            (content,) = method["requestBody"]["content"].values()
+            shape = content["schema"]  # of a form it stands here, of JSON elsewhere
+            if "$ref" in shape:
+                shape = described["components"]["schemas"][shape["$ref"].rpartition("/")[2]]
             needed = shape.get("required", [])
             yield f"### `{path}`\n"
             names = [f"**`{field}`**" if field in needed else f"`{field}`" for field in shape["properties"]]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aigrid.gateway.admin_access import AdminGateway, authorise_admin, is_loopback
+from aigrid.gateway.admin_batches import AdminBatches
 from aigrid.gateway.admin_keys import Keys
 from aigrid.gateway.admin_knowledge import AdminKnowledge
 from aigrid.gateway.admin_query import Query
@@ -27,6 +28,7 @@ def admin_routes(gateway: AdminGateway) -> dict[tuple[str, str], AdminHandler]:
     """
     usage, records, keys = Usage(gateway), Records(gateway), Keys(gateway)
     knowledge = AdminKnowledge(gateway)
+    batches = AdminBatches(gateway)
 
     def reads(read: _Reader) -> AdminHandler:
         async def handler(request: Request) -> Any:
@@ -63,6 +65,8 @@ def admin_routes(gateway: AdminGateway) -> dict[tuple[str, str], AdminHandler]:
         ("GET", "/admin/tenants"): reads(keys.tenants),
         ("PUT", "/admin/tenants/*"): writes(keys.set_tenant),
         ("GET", "/admin/audit"): reads(keys.audit),
+        ("GET", "/admin/batches"): reads(batches.list),
+        ("POST", "/admin/batches/*/cancel"): writes(batches.cancel),
         ("GET", "/admin/knowledge"): reads(knowledge.show),
         ("GET", "/admin/knowledge/sources"): reads(knowledge.sources),
         ("POST", "/admin/knowledge/sources"): writes(knowledge.add),

@@ -19,6 +19,7 @@ from aigrid.gateway.http import Request
 from aigrid.ledger.base import Ledger
 
 if TYPE_CHECKING:
+    from aigrid.gateway.batches.shift import Shift
     from aigrid.gateway.ingestion import Ingestion
     from aigrid.gateway.knowledge import Knowledge
 
@@ -34,6 +35,7 @@ class AdminGateway(Protocol):
 
     knowledge: "Knowledge"
     ingestion: "Ingestion"
+    shift: "Shift"
 
     @property
     def ledger(self) -> Ledger:

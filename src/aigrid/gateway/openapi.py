@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from aigrid import __version__
+from aigrid.gateway import openapi_batches as batches
 from aigrid.gateway import openapi_knowledge as known
 from aigrid.gateway import openapi_shapes as shapes
 from aigrid.gateway.ask import AskBody
@@ -100,10 +101,16 @@ _GETS = [
 ]
 
 
+_BATCHES = [
+    Described(method, path, summary, answer, body, query=query)
+    for method, path, summary, answer, body, query in batches.PATHS
+]
+
+
 @functools.cache
 def document(more: tuple[Described, ...] = ()) -> bytes:
     """Return the OpenAPI 3.1 document as JSON, `more` endpoints in it."""
-    return msgspec.json.encode(_document(more))
+    return msgspec.json.encode(_document((*_BATCHES, *more)))
 
 
 def _document(more: tuple[Described, ...]) -> dict[str, Any]:
@@ -129,6 +136,18 @@ def _document(more: tuple[Described, ...]) -> dict[str, Any]:
     paths |= {get.path: {"get": _get(get, refer)} for get in _GETS}
     for each in more:
         paths.setdefault(each.path, {})[each.method] = _registered(each, refer)
+    paths["/v1/files"]["post"] = _upload(refer[batches.FileObject], refer[shapes.Error])
+    listed = paths["/v1/files/{file_id}"]["get"]
+    paths["/v1/files/{file_id}/content"] = {
+        "get": {
+            **listed,
+            "summary": "Read a file",
+            "operationId": _name("get", "/v1/files/{file_id}/content"),
+            "responses": {**listed["responses"], "200": batches.CONTENT},
+        }
+    }
+    cancel = paths["/v1/batches/{batch_id}/cancel"]["post"]["responses"]
+    cancel["409"] = _answer(_FAILURES[409], refer[shapes.Error])
     paths["/health/ready"]["get"]["responses"]["503"] = _answer("Not now.", refer[shapes.Ready])
     paths["/mcp"] = {"post": known.mcp(_name("post", "/mcp"), refer[known.McpMessage])}
     paths["/metrics"] = {"get": _text("Measurements for Prometheus", "text/plain")}
@@ -203,6 +222,16 @@ def _registered(each: Described, refer: dict[Any, dict[str, Any]]) -> dict[str, 
         "responses": {str(each.status): _answer("The answer.", refer[each.answer]), **failures},
         **_parameters(each.path, each.query),
         **({"security": []} if each.public else {}),
+    }
+
+
+def _upload(answer: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+    failures = {str(status): _answer(_FAILURES[status], error) for status in (*_LISTS, 413)}
+    return {
+        "summary": "Upload a file",
+        "operationId": _name("post", "/v1/files"),
+        "requestBody": batches.UPLOAD,
+        "responses": {"200": _answer("The answer.", answer), **failures},
     }
 
 

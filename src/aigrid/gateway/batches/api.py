@@ -13,7 +13,7 @@ from aigrid.gateway.admin_query import Query
 from aigrid.gateway.auth import authenticate
 from aigrid.gateway.batches import lines
 from aigrid.gateway.batches.files import content, named, page
-from aigrid.gateway.batches.job import Check
+from aigrid.gateway.batches.job import Check, Job
 from aigrid.gateway.http import Handler, Request, Response, Sendable
 from aigrid.gateway.wire.base import convert
 from aigrid.gateway.wire.sampling import Metadata
@@ -83,7 +83,7 @@ class Batches:
         )
         await self._gateway.ledger.write(lambda run: shelf.put_batch(run, batch))
         self._gateway.shift.wake()
-        return Response.of(self.view(batch))
+        return Response.of(self._view(batch))
 
     async def _quote(self, request: Request) -> Sendable:
         key, asked = await self._asked(request, QuoteBody)
@@ -138,7 +138,7 @@ class Batches:
 
     async def _retrieve(self, request: Request) -> Sendable:
         key = await authenticate(request, self._gateway.ledger)
-        return Response.of(self.view(await self._named(key, request.path.rpartition("/")[2])))
+        return Response.of(self._view(await self._named(key, request.path.rpartition("/")[2])))
 
     async def _cancel(self, request: Request) -> Sendable:
         ledger = self._gateway.ledger
@@ -150,7 +150,7 @@ class Batches:
         if batch.status not in ("cancelling", "cancelled"):
             raise Conflict(f"Cannot cancel a batch with status '{batch.status}'.", code="batch_not_cancellable")
         self._gateway.shift.wake()
-        return Response.of(self.view(batch))
+        return Response.of(self._view(batch))
 
     async def _list(self, request: Request) -> Sendable:
         key = await authenticate(request, self._gateway.ledger)
@@ -159,7 +159,10 @@ class Batches:
         found = await self._gateway.ledger.read(
             lambda run: shelf.batches(run, key.tenant, after=after, limit=limit + 1)
         )
-        return Response.of(page([self.view(batch) for batch in found], limit))
+        return Response.of(page([self._view(batch) for batch in found], limit))
+
+    def _view(self, batch: Batch) -> dict[str, Any]:
+        return view(batch, self._gateway.shift.jobs.get(batch.id))
 
     async def _named(self, key: Key, id_: str) -> Batch:
         batch = await self._gateway.ledger.read(lambda run: shelf.batch(run, id_[:200], key.tenant))
@@ -167,41 +170,42 @@ class Batches:
             raise _missing(id_[:200])
         return batch
 
-    def view(self, batch: Batch) -> dict[str, Any]:
-        """Return a batch as OpenAI shows it; `aigrid` has what it costs and what it waits for."""
-        plan, job = batch.plan, self._gateway.shift.jobs.get(batch.id)
-        ended = batch.status in ("completed", "expired", "cancelled")
-        at = {f"{status}_at": plan.times.get(status, 0) // SECOND or None for status in _STATUSES}
-        return {
-            "id": batch.id,
-            "object": "batch",
-            "endpoint": plan.endpoint,
-            "model": plan.model or None,
-            "errors": _errors(plan.errors),
-            "input_file_id": plan.input_file,
-            "completion_window": plan.window,
-            "status": batch.status,
-            "output_file_id": plan.output_file or None if ended else None,
-            "error_file_id": plan.error_file or None if ended else None,
-            "created_at": batch.created_ns // SECOND,
-            "expires_at": batch.deadline_ns // SECOND,
-            **at,
-            "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
-            "metadata": plan.metadata,
-            "usage": {
-                "input_tokens": batch.prompt_tokens,
-                "input_tokens_details": {"cached_tokens": batch.cached_tokens},
-                "output_tokens": batch.completion_tokens,
-                "output_tokens_details": {"reasoning_tokens": batch.reasoning_tokens},
-                "total_tokens": batch.prompt_tokens + batch.completion_tokens,
-            },
-            "aigrid": {
-                "cost_nusd": batch.cost_nusd,
-                "cost_bound_nusd": plan.bound_nusd,
-                "waits_for": job.waits_for if job is not None and not job.busy else "",
-                "running": len(job.busy) if job is not None else 0,
-            },
-        }
+
+def view(batch: Batch, job: Job | None) -> dict[str, Any]:
+    """Return a batch as OpenAI shows it; `aigrid` has what it costs and what it waits for."""
+    plan = batch.plan
+    ended = batch.status in ("completed", "expired", "cancelled")
+    at = {f"{status}_at": plan.times.get(status, 0) // SECOND or None for status in _STATUSES}
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "endpoint": plan.endpoint,
+        "model": plan.model or None,
+        "errors": _errors(plan.errors),
+        "input_file_id": plan.input_file,
+        "completion_window": plan.window,
+        "status": batch.status,
+        "output_file_id": plan.output_file or None if ended else None,
+        "error_file_id": plan.error_file or None if ended else None,
+        "created_at": batch.created_ns // SECOND,
+        "expires_at": batch.deadline_ns // SECOND,
+        **at,
+        "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
+        "metadata": plan.metadata,
+        "usage": {
+            "input_tokens": batch.prompt_tokens,
+            "input_tokens_details": {"cached_tokens": batch.cached_tokens},
+            "output_tokens": batch.completion_tokens,
+            "output_tokens_details": {"reasoning_tokens": batch.reasoning_tokens},
+            "total_tokens": batch.prompt_tokens + batch.completion_tokens,
+        },
+        "aigrid": {
+            "cost_nusd": batch.cost_nusd,
+            "cost_bound_nusd": plan.bound_nusd,
+            "waits_for": job.waits_for if job is not None and not job.busy else "",
+            "running": len(job.busy) if job is not None else 0,
+        },
+    }
 
 
 def _errors(problems: list[shelf.Problem]) -> dict[str, Any] | None:

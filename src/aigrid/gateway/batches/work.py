@@ -68,7 +68,8 @@ def understand(gateway: "Gateway", endpoint: str, body: bytes, key: Key) -> Aske
     parsed = _WIRES[endpoint].parse(asked, request_id)
     parsed.tier = "overnight"
     parsed.generate.patient = True
-    route = gateway.router.route(parsed.generate.model)
+    route = gateway.thinking.route(parsed)
+    parsed.tier = "overnight"
     return Asked(parsed, route, order_for(parsed, route, key, gateway.config.gateway.default_max_tokens))
 
 
