@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import uvicorn
 
-from aigrid.core.config import Config, GatewayConfig
+from aigrid.core.config import Config, GatewayConfig, LedgerConfig
 from aigrid.engines.http import HttpClient
 from aigrid.gateway.app import Gateway
 from aigrid.ledger import open_ledger
@@ -44,8 +44,8 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(engines, attach=(), **limits):
-    config = Config(gateway=GatewayConfig(port=0, drain_s=1.0, **limits))
+async def open_door(engines, attach=(), url="sqlite", **limits):
+    config = Config(ledger=LedgerConfig(url=url), gateway=GatewayConfig(port=0, drain_s=1.0, **limits))
     ledger = open_ledger(config, owner=True)
     async with AsyncExitStack() as stack:
         await ledger.open()

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from tests.system.browser import MARKS, ask, free_port, is_loaded, process
 
-PAGES = ("/", "/chat", "/knowledge", "/agents", "/ledger", "/keys")
+PAGES = ("/", "/chat", "/knowledge", "/agents", "/batches", "/ledger", "/keys")
 
 pytestmark = MARKS
 
@@ -171,7 +171,7 @@ def test_the_ledger_filters_sums_and_exports_what_it_shows(visit, used, gateway)
 def test_keys_alone_lead_through_the_pages(visit):
     page = visit("/")
     is_loaded(page)
-    for path in ("/", "/", "/chat", "/knowledge", "/agents", "/ledger", "/keys"):  # the logo leads home too
+    for path in ("/", "/", "/chat", "/knowledge", "/agents", "/batches", "/ledger", "/keys"):  # the logo leads home too
         page.keyboard.press("Tab")
         assert page.evaluate("new URL(document.activeElement.href).pathname") == path
     page.keyboard.press("Enter")

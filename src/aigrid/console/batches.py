@@ -81,9 +81,16 @@ def _row(row: Mapping[str, Any], now: int) -> tuple[str | Markup, ...]:
             row["id"], row["tenant"], row["model"] or row["endpoint"]
         ),
         Markup('<span class="tag {}">{}</span><span class="sub">{}</span>').format(kind, word, waits or running),
-        theme.meter(done, total or 1, text) + Markup('<span class="sub">{}</span>').format(text),
+        _bar(done, total, text) + Markup('<span class="sub">{}</span>').format(text),
         figures.moment(row["expires_at"] * SECOND, now),
         figures.dollars(ours["cost_nusd"]),
         figures.dollars(ours["cost_bound_nusd"] or None),
         f"{row['usage']['output_tokens']:,}",
+    )
+
+
+def _bar(done: int, total: int, label: str) -> Markup:
+    """Return how much is done as a bar; unlike a budget's, it is good news when it is full."""
+    return Markup('<span class="meter" role="img" aria-label="{}"><i style="width:{:.1f}%"></i></span>').format(
+        label, 100 * done / max(1, total)
     )

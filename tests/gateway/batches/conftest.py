@@ -7,6 +7,9 @@ import pytest
 
 from aigrid.engines.echo import EchoEngine
 from tests.gateway.conftest import open_door
+from tests.ledger.conftest import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
 
 CHAT = "/v1/chat/completions"
 
@@ -58,8 +61,8 @@ def night():
     """`async with night(engine…) as night:`."""
 
     @asynccontextmanager
-    async def make(*engines, **limits):
-        async with open_door(list(engines) or [EchoEngine()], **limits) as door:
+    async def make(*engines, url="sqlite", **limits):
+        async with open_door(list(engines) or [EchoEngine()], url=url, **limits) as door:
             it = Night(door)
             try:
                 yield it
