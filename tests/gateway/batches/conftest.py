@@ -7,9 +7,6 @@ import pytest
 
 from aigrid.engines.echo import EchoEngine
 from tests.gateway.conftest import open_door
-from tests.ledger.conftest import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 CHAT = "/v1/chat/completions"
 
