@@ -163,26 +163,25 @@ def main() -> None:
     sums = {key: sum(each[key] for each in found) for key in ("kills", "asked", "twice", "lost", "again")}
     done = sum(each["state"] == "done" for each in found)
     killed = sum(each["killed"] for each in found)
-    result = {
+    figures = {
         "points": len(found),
         "seed": SEED,
-        "lines": lines,
-        "lines_of_side_effects": inner,
-        "killed": killed,
-        "processes_killed": sums["kills"],
-        "asked_a_person": sums["asked"],
-        "repeats_that_a_key_made_harmless": sums["again"],
-        "side_effects_twice": sums["twice"],
-        "side_effects_lost": sums["lost"],
-        "finished": done,
-        "peer": "none: nobody else's agent loop states it",
-        "holds": {
-            "every point killed the process it was drawn for": killed == len(found),
-            "no side effect happened twice": sums["twice"] == 0,
-            "no side effect was lost": sums["lost"] == 0,
-            "every run was finished": done == len(found),
-        },
+        "lines of a whole run": lines,
+        "lines of its side effects": inner,
+        "processes killed": sums["kills"],
+        "side effects of unknown outcome, about which a person was asked": sums["asked"],
+        "calls repeated that their idempotency key made harmless": sums["again"],
+        "side effects that happened twice": sums["twice"],
+        "side effects lost": sums["lost"],
+        "runs finished": done,
     }
+    holds = {
+        "every point killed the process it was drawn for": killed == len(found),
+        "no side effect happened twice": sums["twice"] == 0,
+        "no side effect was lost": sums["lost"] == 0,
+        "every run was finished": done == len(found),
+    }
+    result = {"figures": figures, "holds": holds}
     common.report(result, options.json)
 
 
