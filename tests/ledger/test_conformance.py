@@ -218,6 +218,36 @@ async def test_children_draw_on_their_parent_and_never_on_the_account(ledger):
     ledger.settle(rest, "finished")
 
 
+async def test_a_purse_is_held_whole_spent_by_parts_and_what_is_left_comes_back(ledger):
+    cost = 10 * PROMPT + 20 * COMPLETION
+    purse = 2 * cost + cost - 1
+    key, _ = await ledger.create_key("acme", limits=Limits(total_nusd=2 * purse - 1))
+    run = await ledger.hold(order(key, 0, 0, purse_nusd=purse))
+    assert run.held_nusd == purse
+    other = await ledger.hold(order(key, 0, 0, purse_nusd=purse))
+    assert other.held_nusd == purse - 1  # a purse is filled with what is left
+    with pytest.raises(BudgetExceeded):
+        await ledger.hold(order(key, 0, 0, purse_nusd=purse))
+    ledger.settle(other, "finished")
+    answers = await asyncio.gather(*(ledger.hold(order(key), run) for _ in range(10)), return_exceptions=True)
+    parts = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert len(parts) == 2  # the third would go beyond the purse, whatever is left on the account
+    assert all(isinstance(answer, BudgetExceeded) for answer in answers if answer not in parts)
+    for part in parts:
+        part.count_prompt(10)
+        part.count(1)
+        ledger.settle(part, "finished")
+    inner = await ledger.hold(order(key, 0, 0, purse_nusd=10 * purse), run)  # a recruit's purse is a part of this one
+    assert inner.held_nusd == purse - 2 * (10 * PROMPT + COMPLETION)
+    ledger.settle(inner, "stopped")
+    ledger.settle(run, "stopped")
+    await ledger.flush()
+    assert sum(record.revenue_nusd for record in await ledger.records()) == 2 * (10 * PROMPT + COMPLETION)
+    again = await ledger.hold(order(key, 0, 0, purse_nusd=2 * purse - 1 - 2 * (10 * PROMPT + COMPLETION)))
+    ledger.settle(again, "finished")
+    assert await ledger.check() == []
+
+
 async def test_a_child_may_outlive_its_parent(ledger):
     key, _ = await ledger.create_key("acme", limits=Limits(total_nusd=100 * COMPLETION))
     parent = await ledger.hold(order(key, 0, 100))
