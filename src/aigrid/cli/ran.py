@@ -40,7 +40,9 @@ def run(
     pattern: Annotated[str, typer.Option(help="tdd (three slots down, one switching, one up) or fdd.")] = "tdd",
     cpu: Annotated[int, typer.Option(help="Processor to stay on; -1: any.")] = -1,
     fifo: Annotated[bool, typer.Option(help="Ask for the real-time scheduling class.")] = True,
-    empty: Annotated[bool, typer.Option(help="The control: ticks without work, the machine's own floor.")] = False,
+    empty: Annotated[
+        bool, typer.Option(help="The control: the same slots without the work, the machine's own floor.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of what is generated.")] = 0,
     as_json: Json = False,
 ) -> None:

@@ -4,7 +4,8 @@ Starting one: `with Radio(Plan(trace=..., seconds=10)) as radio:` (radio.py) run
 process of its own and returns when its first slot is due; leaving the block, or `radio.stop()`, ends it within 20 ms.
 `radio.wait()` waits for the end of `seconds` and returns a `Summary`; `radio.alive` says whether it still runs.
 A `Plan` takes a `Trace` by file (trace.py) or by generator (generate.py), the number of the processor to stay on, and
-`real_time=False` for the ordinary scheduling class. `Plan(empty=True)` is the control: ticks without work.
+`real_time=False` for the ordinary scheduling class. `Plan(empty=True)` is the control: the same slots
+and deadlines without the work, the machine's own floor.
 
 Watching one, from any process and at any rate: `Page(path).read()` (state.py) returns a `RadioState`, at one
 consistent moment, of at most one slot ago: `slot`, `cell_prb`, `downlink_prb`, `uplink_prb`, `tick_late_ns` (how late

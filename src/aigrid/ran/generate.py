@@ -86,7 +86,7 @@ CELLS = {
         12.46, 13.94, 0.8277,
     ),
 }  # fmt: skip
-"""A cell near a stadium, one of even use, one of a town's centre (Barcelona, 2018)."""
+"""A cell near a stadium, one of even use, one of a town's centre (Barcelona)."""
 BUSY_FACTOR = 8.0
 """What brings the measured LTE cells to the load of a busy 5G cell, about a third of its blocks in the evening."""
 

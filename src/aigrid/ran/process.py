@@ -50,8 +50,6 @@ def layout(options: dict[str, Any], loads: Any) -> tuple[Any, Any, Any, Any, lis
     load, mcs = expanded[[0, 2]].astype(np.int64), expanded[[1, 3]].astype(np.int64)
     load[0, ~np.isin(turn, ["D", "F"])] = 0
     load[1, ~np.isin(turn, ["U", "F"])] = 0
-    if options["empty"]:
-        load[:] = 0
     keys = np.where(load > 0, load * 64 + mcs, -1)
     found = [int(key) for key in np.unique(keys) if key >= 0]
     formats = [Format(key // 64, key % 64) for key in found] or [Format(1, 0)]
@@ -75,17 +73,13 @@ def main(folder: Path) -> int:
     for at in sorted(set(kinds[1][kinds[1] >= 0].tolist())):
         form = formats[at]
         heard[at], scale[at] = waves.wave(form, fixed.formats[at], fixed, memory, payload[: form.size], at)
-    samples = np.zeros((ofdm.SAMPLES, 2), np.int16)
-    remembered = np.zeros(slots.MEMORY, np.int64)
-    timespec = np.zeros(2, np.int64)
-
-    def run(first: int, count: int, begin: int, words: Any) -> None:
-        slots.run(first, count, begin, load, mcs, early, kinds, fixed, memory, heard, scale, payload, samples, words,
-                  remembered, timespec)  # fmt: skip
-
+    job = slots.Job(
+        load, mcs, kinds, early, fixed, memory, heard, scale, payload, np.zeros((ofdm.SAMPLES, 2), np.int16),
+        np.zeros(slots.MEMORY, np.int64), np.zeros(2, np.int64), not options["empty"],
+    )  # fmt: skip
     notes = [] if options["cpu"] is None else [realtime.pin(options["cpu"])]
-    run(0, 100, slots.ticks_ahead(0), np.zeros(WORDS, np.int64))
-    remembered[:] = 0
+    slots.run(0, 100, slots.ticks_ahead(0), job, np.zeros(WORDS, np.int64))
+    job.memory[:] = 0
     notes.append(realtime.lock_memory())
     locked = notes[-1] is None
     if options["real_time"]:
@@ -101,11 +95,11 @@ def main(folder: Path) -> int:
         "slot_ns": slots.SLOT_NS, "real_time": first_in_line, "locked": locked,
         "cpu": -1 if options["cpu"] is None else options["cpu"], "cpu_ns": 0,
     })  # fmt: skip
-    remembered[slots.CPU_BEFORE] = time.thread_time_ns()
+    job.memory[slots.CPU_BEFORE] = time.thread_time_ns()
     total = round(options["seconds"] / (slots.SLOT_NS / 1e9))
     try:
         for first in range(0, total, CHUNK):
-            run(first, min(CHUNK, total - first), begin, page.words)
+            slots.run(first, min(CHUNK, total - first), begin, job, page.words)
             if os.getppid() != options["parent"]:
                 shutil.rmtree(folder, ignore_errors=True)  # who would have removed it was killed
                 break

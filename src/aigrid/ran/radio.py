@@ -31,7 +31,11 @@ START_S = 300.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a radio is to do. `cpu` is the processor it stays on (None: any); `empty` runs ticks without work."""
+    """What a radio is to do.
+
+    `cpu` is the processor it stays on (None: any). `empty` is the control: the same slots and deadlines without the
+    work, which shows what the machine itself can do.
+    """
 
     trace: Trace
     seconds: float

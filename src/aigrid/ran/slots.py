@@ -7,16 +7,17 @@ uplink done 4,500 us after its slot began on the air (2,000 us where an early HA
 """
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core import types
+from numpy.typing import NDArray
 
 from aigrid.ran import state
 from aigrid.ran.kernels import pdsch, pusch
 from aigrid.ran.kernels.compile import kernel
 from aigrid.ran.kernels.simd import fence
-from aigrid.ran.kernels.tables import SIZE
+from aigrid.ran.kernels.tables import SIZE, Scratch, Tables
 
 SLOT_NS = 500_000
 UPLINK_NS, EARLY_UPLINK_NS, DOWNLINK_NS = 4_500_000, 2_000_000, 1_155_000
@@ -81,121 +82,139 @@ def miss(page, memory, slot, dropped):  # type: ignore[no-untyped-def]
         page[LATE_SLOTS] += 1
 
 
-@kernel
-def run(  # type: ignore[no-untyped-def]
-    first,
-    count,
-    begin,
-    load,
-    mcs,
-    early,
-    kinds,
-    tables,
-    scratch,
-    waves,
-    scale,
-    payload,
-    samples,
-    page,
-    memory,
-    timespec,
-):
-    """Run `count` slots from number `first` on; the tick of slot 0 is at `begin`.
+class Job(NamedTuple):
+    """All that the loop works on; `load`, `mcs` and `kinds` are [downlink or uplink, slot], and repeat."""
 
-    `load` and `mcs` are [downlink or uplink, slot]; `kinds` gives the format of each, -1 for none; all repeat.
-    """
-    period = load.shape[1]
+    load: NDArray[np.int64]
+    mcs: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+    """Row in the tables of formats, -1 for a slot without data."""
+    early: NDArray[np.uint8]
+    tables: Tables
+    scratch: Scratch
+    waves: NDArray[np.int16]
+    scale: NDArray[np.float32]
+    payload: NDArray[np.int8]
+    samples: NDArray[np.int16]
+    memory: NDArray[np.int64]
+    timespec: NDArray[np.int64]
+    works: bool
+    """False for the control: everything but the work itself."""
+
+
+@kernel
+def begin_slot(page, job, slot, at, late):  # type: ignore[no-untyped-def]
+    """Write what a slot begins with."""
+    page[0] += 1
+    fence()
+    page[SLOT], page[LATE] = slot, late
+    page[LATE_MAX] = max(page[LATE_MAX], late)
+    page[TICK_BINS + bin_of(late)] += 1
+    page[DL_PRB], page[UL_PRB] = job.load[0, at], job.load[1, at]
+    page[DL_MCS], page[UL_MCS] = job.mcs[0, at], job.mcs[1, at]
+    page[DL_SUM] += job.load[0, at]
+    page[UL_SUM] += job.load[1, at]
+    page[BUSY] += job.kinds[0, at] >= 0 or job.kinds[1, at] >= 0
+    fence()
+    page[0] += 1
+
+
+@kernel
+def downlink(page, job, slot, kind, tick, now):  # type: ignore[no-untyped-def]
+    """Make a slot's downlink ready, or drop it where it cannot be ready in time."""
+    took = -1
+    if now < tick + DOWNLINK_NS:
+        if job.works:
+            form = job.tables.formats[kind]
+            size = form[SIZE]
+            offset = (slot * 64) % (job.payload.size - size)
+            job.scratch.bits[:size] = job.payload[offset : offset + size]
+            _transmit(slot % 20, form, job.tables, job.scratch, job.samples, np.float32(40))
+        took = now_ns(_MONOTONIC, job.timespec) - tick
+    page[0] += 1
+    fence()
+    if took >= 0:
+        page[DOWNLINK_BINS + bin_of(took)] += 1
+    if 0 <= took <= DOWNLINK_NS:
+        page[DL_DONE] += 1
+    else:
+        page[DL_MISSED] += 1
+        miss(page, job.memory, slot, took < 0)
+    fence()
+    page[0] += 1
+
+
+@kernel
+def uplink(page, job, slot, kind, start, limit, now):  # type: ignore[no-untyped-def]
+    """Receive a slot that began on the air at `start`, or drop it where its time is over."""
+    took = -1
+    bad = 0
+    if now < start + limit:
+        if job.works:
+            form = job.tables.formats[kind]
+            _, bad, _ = _receive(job.waves[kind], job.scale[kind], 0, form, job.tables, job.scratch, ROUNDS)
+        took = now_ns(_MONOTONIC, job.timespec) - start
+    page[0] += 1
+    fence()
+    if took >= 0:
+        page[UPLINK_BINS + bin_of(took)] += 1
+    if 0 <= took <= limit:
+        page[UL_DONE] += 1
+    else:
+        page[UL_MISSED] += 1
+        miss(page, job.memory, slot, took < 0)
+    page[BAD] += bad
+    fence()
+    page[0] += 1
+
+
+@kernel
+def end_slot(page, job, slot, at, tick):  # type: ignore[no-untyped-def]
+    """Write what a slot has cost, and whether it reached into the next."""
+    now, cpu = now_ns(_MONOTONIC, job.timespec), now_ns(_THREAD_CPU, job.timespec)
+    work = cpu - job.memory[CPU_BEFORE]
+    job.memory[CPU_BEFORE] = cpu
+    page[0] += 1
+    fence()
+    page[WORK] = work
+    page[CPU_NS] += work
+    page[WAITING] = job.memory[QUEUE_TAIL] - job.memory[QUEUE_HEAD]
+    page[OVERRUNS] += now > tick + SLOT_NS
+    page[RECENT_WORK + slot % RECENT] = work
+    page[RECENT_DOWNLINK + slot % RECENT] = job.load[0, at]
+    page[RECENT_UPLINK + slot % RECENT] = job.load[1, at]
+    page[UPDATED] = now
+    fence()
+    page[0] += 1
+
+
+@kernel
+def run(first, count, begin, job, page):  # type: ignore[no-untyped-def]
+    """Run `count` slots from number `first` on; the tick of slot 0 is at `begin`."""
+    period = job.load.shape[1]
+    kinds, memory = job.kinds, job.memory
     for slot in range(first, first + count):
         tick = begin + slot * SLOT_NS
-        now = sleep_until(tick, timespec)
-        late = now - tick
+        now = sleep_until(tick, job.timespec)
         at = slot % period
-        page[0] += 1
-        fence()
-        page[SLOT], page[LATE] = slot, late
-        page[LATE_MAX] = max(page[LATE_MAX], late)
-        page[TICK_BINS + bin_of(late)] += 1
-        page[DL_PRB], page[UL_PRB], page[DL_MCS], page[UL_MCS] = load[0, at], load[1, at], mcs[0, at], mcs[1, at]
-        page[DL_SUM] += load[0, at]
-        page[UL_SUM] += load[1, at]
-        if kinds[0, at] >= 0 or kinds[1, at] >= 0:
-            page[BUSY] += 1
-        fence()
-        page[0] += 1
-        before = (slot - 1) % period
-        if slot > 0 and kinds[1, before] >= 0:
+        begin_slot(page, job, slot, at, now - tick)
+        if slot > 0 and kinds[1, (slot - 1) % period] >= 0:
             memory[QUEUE_TAIL] = slot
-        done = 0
-        bad = 0
         if kinds[0, at] >= 0:
-            if now < tick + DOWNLINK_NS:
-                form = tables.formats[kinds[0, at]]
-                size = form[SIZE]
-                offset = (slot * 64) % (payload.size - size)
-                scratch.bits[:size] = payload[offset : offset + size]
-                _transmit(slot % 20, form, tables, scratch, samples, np.float32(40))
-                done = now_ns(_MONOTONIC, timespec) - tick
-            else:
-                done = -1
-        down = done
+            downlink(page, job, slot, kinds[0, at], tick, now)
         head = memory[QUEUE_HEAD]
-        page[0] += 1
-        fence()
-        if down > 0:
-            page[DOWNLINK_BINS + bin_of(down)] += 1
-        if 0 < down <= DOWNLINK_NS:
-            page[DL_DONE] += 1
-        elif down != 0:
-            page[DL_MISSED] += 1
-            miss(page, memory, slot, down < 0)
-        fence()
-        page[0] += 1
         while head < memory[QUEUE_TAIL]:
-            if kinds[1, head % period] < 0:
-                head += 1
-                continue
-            now = now_ns(_MONOTONIC, timespec)
-            start = begin + head * SLOT_NS
-            limit = EARLY_UPLINK_NS if early[head % period] else UPLINK_NS
-            if now < start + limit and now >= tick + SLOT_NS:
-                break  # the next tick's downlink comes first
-            took = -1
-            good = True
-            if now < start + limit:
-                kind = kinds[1, head % period]
-                good, bad, _ = _receive(waves[kind], scale[kind], 0, tables.formats[kind], tables, scratch, ROUNDS)
-                took = now_ns(_MONOTONIC, timespec) - start
-            page[0] += 1
-            fence()
-            if took >= 0:
-                page[UPLINK_BINS + bin_of(took)] += 1
-            if 0 <= took <= limit:
-                page[UL_DONE] += 1
-            else:
-                page[UL_MISSED] += 1
-                miss(page, memory, head, took < 0)
-            if not good:
-                page[BAD] += bad
-            fence()
-            page[0] += 1
+            kind = kinds[1, head % period]
+            if kind >= 0:
+                now = now_ns(_MONOTONIC, job.timespec)
+                start = begin + head * SLOT_NS
+                limit = EARLY_UPLINK_NS if job.early[head % period] else UPLINK_NS
+                if now < start + limit and now >= tick + SLOT_NS:
+                    break  # the next tick's downlink comes first
+                uplink(page, job, head, kind, start, limit, now)
             head += 1
         memory[QUEUE_HEAD] = head
-        now = now_ns(_MONOTONIC, timespec)
-        cpu = now_ns(_THREAD_CPU, timespec)
-        work = cpu - memory[CPU_BEFORE]
-        memory[CPU_BEFORE] = cpu
-        page[0] += 1
-        fence()
-        page[WORK] = work
-        page[CPU_NS] += work
-        page[WAITING] = memory[QUEUE_TAIL] - head
-        page[OVERRUNS] += now > tick + SLOT_NS
-        page[RECENT_WORK + slot % RECENT] = work
-        page[RECENT_DOWNLINK + slot % RECENT] = load[0, at]
-        page[RECENT_UPLINK + slot % RECENT] = load[1, at]
-        page[UPDATED] = now
-        fence()
-        page[0] += 1
+        end_slot(page, job, slot, at, tick)
 
 
 def ticks_ahead(seconds: float) -> int:
