@@ -15,6 +15,7 @@ from aigrid.cli import (
     agents,
     batch,
     bench,
+    build,
     chat,
     config,
     doctor,
@@ -48,6 +49,8 @@ app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(agents.app, name="agents")
 app.add_typer(ran.app, name="ran")
 app.add_typer(batch.app, name="batch")
+app.command("build")(build.build)
+app.add_typer(build.app, name="line")
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("echo")(echo.echo)

@@ -48,8 +48,15 @@ def energy(mj: int) -> str:
 
 
 def seconds(ns: int) -> str:
-    """Return a duration: `340 ms`, `2.1 s`."""
-    return f"{ns / 1e6:.0f} ms" if ns < SECOND else f"{ns / SECOND:.1f} s"
+    """Return a time as people say it: `850 ms`, `12.3 s`, `4 min 05 s`, `2 h 07 min`."""
+    whole = ns // SECOND
+    if ns < SECOND:
+        return f"{ns / 1e6:.0f} ms"
+    if whole < 60:
+        return f"{ns / SECOND:.1f} s"
+    return (
+        f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    )
 
 
 def since(text: str, now: int) -> int:
