@@ -14,7 +14,9 @@ Figure = int | float | str | bool | None
 Tell = Callable[[int, int | None, str], None]
 """Told how far a stage is: done, of how many (None: unknown), what it is at. May raise to stop it."""
 
-STAGES: dict[str, str] = {}
+STAGES: dict[str, str] = {
+    "curate": "aigrid.factory.curate",
+}
 """Stage by the name that lines use for it: its module. Looked up by `stage`; extended by `register`."""
 
 
