@@ -1,6 +1,6 @@
 """Curate: from files as they are to rows worth learning from, with a report of what was dropped, and why.
 
-In this order: read, normalise, quality, language, exact duplicates, near duplicates, personal data, splits by hash,
+In this order: read, normalise, quality, language, exact duplicates, near duplicates, splits by hash,
 contamination. A row that shares text with an evaluation stops the line, unless the line says to drop such rows.
 """
 
@@ -31,7 +31,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
 
     `near` is the Jaccard similarity from which two inputs count as one (0: keep all). `contaminated` is what a row gets
     that shares `words` words in a row with an evaluation. `languages` are ISO 639-1 codes to keep (none: all).
-    `dev` and `test` are shares of the rows whose split no source fixes. `personal` says what becomes of personal data.
+    `dev` and `test` are shares of the rows whose split no source fixes.
     """
 
     sources: Annotated[list[Source], Meta(min_length=1)]
@@ -40,7 +40,6 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     unanswered: Literal["drop", "keep"] = "drop"
     languages: list[str] = []
     near: Share = 0.0
-    personal: Literal["keep", "replace", "drop"] = "keep"
     contaminated: Literal["error", "drop"] = "error"
     words: Annotated[int, Meta(ge=3)] = 13
     dev: Share = 0.1
@@ -69,7 +68,6 @@ def run(job: Job, settings: Settings) -> None:
     found = [row for _, row in read]
     kept = list(_clean(found, settings, drops, job))
     kept = _once(kept, settings, drops, examined)
-    kept = _personal(kept, settings, drops, job)
     kept = list(split(kept, job.seed, settings.dev, settings.test))
     kept = _apart(kept, settings, drops, examined)
     rows.write(job.out / "rows.jsonl", kept)
@@ -189,25 +187,6 @@ def _once(found: list[Row], settings: Settings, drops: Drops, examined: set[str]
                 gone.add(at)
     ids = {learnt[at].id for at in gone}
     return [row for row in kept if row.id not in ids]
-
-
-def _personal(found: list[Row], settings: Settings, drops: Drops, job: Job) -> list[Row]:
-    if settings.personal == "keep":
-        return found
-    from aigrid.factory.personal import Replacer, has
-
-    if settings.personal == "drop":
-        clean = []
-        for row in found:
-            if kinds := has(row):
-                drops.add("personal data", row, ", ".join(kinds))
-            else:
-                clean.append(row)
-        return clean
-    with Replacer(job.about["line"]) as replacer:
-        changed = [replacer.row(row) for row in found]
-    job.say(personal=replacer.count)
-    return changed
 
 
 def _apart(found: list[Row], settings: Settings, drops: Drops, examined: set[str]) -> list[Row]:

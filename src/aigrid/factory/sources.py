@@ -170,7 +170,7 @@ def _runs() -> Iterator[dict[str, Any]]:
 
     for place in shelf.places():
         run, steps = run_view(place)
-        if run.outcome is not None and run.outcome.state == "finished" and run.outcome.output:
+        if run.outcome is not None and run.outcome.state == "done" and run.outcome.output:
             task = steps[0].body["task"]["text"]
             said = [{"role": "user", "content": task}, {"role": "assistant", "content": run.outcome.output}]
             yield {"messages": said, "agent": run.agent, "run": run.run}
