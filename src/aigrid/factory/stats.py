@@ -73,4 +73,4 @@ def sign_test(won: int, lost: int) -> float:
     """Return the two-sided probability of so uneven a count by chance."""
     n = won + lost
     tail = sum(math.comb(n, k) for k in range(min(won, lost) + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, 2 * tail / (1 << n))
