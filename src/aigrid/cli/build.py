@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aigrid.cli import units
+from aigrid.cli import factory, units
 from aigrid.cli.output import Json, emit, err, note, table
 from aigrid.core.errors import BadRequest
 
@@ -48,7 +48,7 @@ def build(
     if until and until not in names:
         raise BadRequest(f"the line has no stage `{until}`; it has {', '.join(names)}", param="until")
     with _bars(names, quiet=as_json) as (tell, say):
-        made = run.build(planned, settings().site, tell, say, until)
+        made = run.build(planned, settings().site, tell, say, until, lambda: factory.gateway("", ""))
     emit(_dict(made), as_json, lambda console: _show(console, made))
 
 

@@ -4,11 +4,14 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from aigrid.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from aigrid.client.http import Gateway
 
 Figure = int | float | str | bool | None
 Tell = Callable[[int, int | None, str], None]
@@ -16,6 +19,7 @@ Tell = Callable[[int, int | None, str], None]
 
 STAGES: dict[str, str] = {
     "curate": "aigrid.factory.curate",
+    "synthesise": "aigrid.factory.synthesise",
 }
 """Stage by the name that lines use for it: its module. Looked up by `stage`; extended by `register`."""
 
@@ -50,6 +54,7 @@ class Job:
     work: Path
     tell: Tell = quiet
     about: Mapping[str, Any] = field(default_factory=dict)
+    opened: "Callable[[], Gateway] | None" = None
     cost: Cost = field(default_factory=Cost)
     figures: dict[str, Figure] = field(default_factory=dict)
     measured: dict[str, Figure] = field(default_factory=dict)
@@ -68,6 +73,14 @@ class Job:
             known = ", ".join(f"`{each}`" for each in self.data) or "none"
             raise ConfigError(f"stage `{self.name}` asks for data `{name}`; the line has {known}", param=self.name)
         return self.data[name]
+
+    def gateway(self) -> "Gateway":
+        """Return the gateway whose models the stage may ask; raises `ConfigError` where there is none."""
+        if self.opened is None:
+            raise ConfigError(
+                f"stage `{self.name}` asks a model: start a factory with `aigrid up` first", param=self.name
+            )
+        return self.opened()
 
     def say(self, **figures: Figure) -> None:
         """Say what this stage did to the numbers: figures that follow from what went in, and nothing else."""

@@ -5,13 +5,13 @@ that a row was made from, `origin` says by what. The id follows from the content
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from aigrid.core.errors import BadRequest
+from aigrid.core.errors import BadRequest, ConfigError
 
 Split = Literal["train", "dev", "test", ""]
 
@@ -74,3 +74,11 @@ def each(path: Path) -> Iterator[Row]:
                     yield decoder.decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     raise BadRequest(f"{path}:{at} is no row: {error}") from None
+
+
+def newest(inputs: Mapping[str, Path]) -> Path:
+    """Return the folder of the last stage that left rows; raises `ConfigError` where none did."""
+    for folder in reversed(list(inputs.values())):
+        if (folder / "rows.jsonl").is_file():
+            return folder
+    raise ConfigError("no stage before this one leaves rows: begin the line with `curate`")

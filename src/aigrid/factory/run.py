@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
+from aigrid.client.http import Gateway
 from aigrid.core.clock import mono_ns
 from aigrid.core.config import SiteConfig, home
 from aigrid.core.errors import AigridError, Conflict
@@ -34,7 +35,12 @@ def root() -> Path:
 
 
 def build(
-    line: Line, site: SiteConfig | None = None, tell: Tell = quiet, say: Say = lambda done: None, until: str = ""
+    line: Line,
+    site: SiteConfig | None = None,
+    tell: Tell = quiet,
+    say: Say = lambda done: None,
+    until: str = "",
+    gateway: Callable[[], Gateway] | None = None,
 ) -> Build:
     """Run a line, or its stages up to `until`; returns what each stage did. Raises what a stage raises.
 
@@ -46,7 +52,7 @@ def build(
         files = {name: digest.of_file(path) for name, path in line.files.items()}
         results: dict[str, Done] = {}
         for planned in line.stages:
-            done = _one(line, planned, files, results, log, site, tell, say)
+            done = _one(line, planned, files, results, log, site, tell, say, gateway)
             results[planned.name] = done
             if planned.name == until:
                 break
@@ -67,8 +73,10 @@ def _one(
     site: SiteConfig,
     tell: Tell,
     say: Say,
+    gateway: Callable[[], Gateway] | None,
 ) -> Done:
     module = stage(planned.use, line.name)
+    digests = {name: results[name].digest for name in planned.after}
     key = digest.of_value(
         {
             "use": planned.use,
@@ -78,8 +86,9 @@ def _one(
             "data": {name: [files[name], msgspec.to_builtins(line.data[name])] for name in files},
             "after": {name: [results[name].digest, results[name].measured] for name in planned.after}
             if getattr(module, "READS_MEASURED", False)
-            else {name: results[name].digest for name in planned.after},
+            else digests,
             "folder": _own(line, module),
+            "beside": module.depends(line.name, digests) if hasattr(module, "depends") else "",
             "code": digest.of_code(cast(ModuleType, module)),
         }
     )
@@ -107,9 +116,11 @@ def _one(
             "about": line.about,
             "date": line.date,
             "data": {name: {"digest": files[name], **msgspec.to_builtins(line.data[name])} for name in files},
+            "digests": digests,
             "figures": {name: results[name].figures for name in planned.after},
             "measured": {name: results[name].measured for name in planned.after},
         },
+        gateway,
     )  # fmt: skip
     meter, began = find_meter(site.tdp_w), mono_ns()
     try:
