@@ -50,3 +50,15 @@ def test_another_radios_log_is_followed(tmp_path, capsys):
     assert "cannot read the radio's log" in capsys.readouterr().err
     assert run(["ran", "watch", "huawei", str(log)]) == 1
     assert "there are aerial, oai, srsran" in capsys.readouterr().err
+
+
+def test_ways_to_share_are_compared(capsys):
+    args = "--work burn --minutes 0.1 --slice 0.2 --policies static,harvester --json"
+    assert run(["ran", "compare", *args.split()]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert set(said) == {"floor", "radio", "ai", "static", "harvester"}
+    assert said["harvester"]["busy_slots"] > 0
+    assert said["harvester"]["added_misses"]["low"] <= said["harvester"]["added_misses"]["high"]
+    assert said["ai"]["tokens_per_s"]["value"] > 0
+    assert run(["ran", "compare", "--policies", "magic"]) == 1
+    assert "there are static, plain, nice, idle, harvester" in capsys.readouterr().err

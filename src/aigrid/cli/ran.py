@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from aigrid.cli import ran_compare
 from aigrid.cli.output import Json, emit, err, table, warn
 from aigrid.core.errors import BadRequest
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Run 5G radio work with real deadlines on this machine.")
 BARS = " ▁▂▃▄▅▆▇█"
 LOOK_S = 0.25
+
+app.command("compare")(ran_compare.compare)
 
 
 @app.callback()

@@ -174,7 +174,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
 class Load(msgspec.Struct, frozen=True):
     """How busy an engine is: requests running and waiting, how many it runs at once, tokens made in the last second.
 
-    An engine that is `idle` has nothing loaded and starts at its first request.
+    An engine that is `idle` has nothing loaded and starts at its first request. One whose machine is shared with a radio
+    says what it can be relied on for: `promised_tokens_per_second` (None: nobody promises; 0: the radio needs it all).
     """
 
     running: int = 0
@@ -183,6 +184,13 @@ class Load(msgspec.Struct, frozen=True):
     tokens_per_second: float = 0.0
     state: Literal["ready", "starting", "idle", "down"] = "ready"
     pids: tuple[int, ...] = ()
+    promised_tokens_per_second: float | None = None
+
+    @property
+    def spent(self) -> bool:
+        """Whether what is promised is being used up, so that more requests should go elsewhere."""
+        promised = self.promised_tokens_per_second
+        return promised is not None and self.tokens_per_second >= promised
 
 
 class Throughput:

@@ -15,7 +15,7 @@ import msgspec
 
 from aigrid.core.clock import SECOND, mono_ns
 from aigrid.core.config import EngineConfig
-from aigrid.core.errors import AigridError, BadRequest, EngineDied, Unavailable, UpstreamError
+from aigrid.core.errors import AigridError, BadRequest, EngineDied, NotFound, Unavailable, UpstreamError
 from aigrid.engines import openvino_wire as wire
 from aigrid.engines.base import (
     Chunk,
@@ -26,6 +26,7 @@ from aigrid.engines.base import (
     ModelInfo,
     byte_bound,
 )
+from aigrid.engines.meter import Meter, meter_path
 from aigrid.engines.openvino_link import Link, Open
 from aigrid.engines.openvino_process import WorkerProcess
 from aigrid.engines.openvino_watch import Watch
@@ -58,6 +59,7 @@ class OpenVinoEngine:
         self._watch: Watch | None = None
         self._trouble = ""
         self._rate: deque[tuple[int, int]] = deque()
+        self._meter: Meter | None = None
 
     async def start(self) -> None:
         """Attach to a living worker or start one; returns when the model is loaded.
@@ -149,11 +151,12 @@ class OpenVinoEngine:
         begun = sum(entry.begun for entry in self._open.values())
         up = self._ready.is_set() and self._failed is None
         doubtful = self._watch is not None and self._watch.doubtful
-        pid = self._process.pid
+        pid, meter = self._process.pid, self._meter if up else None
         return Load(
             running=begun,
             waiting=len(self._open) - begun,
-            capacity=self._config.max_batch,
+            capacity=meter.most_running(self._config.max_batch) if meter else self._config.max_batch,
+            promised_tokens_per_second=meter.promised if meter else None,
             tokens_per_second=float(sum(tokens for _, tokens in self._rate)),
             state="ready" if up and not doubtful else "down" if up or self._failed or self._trouble else "starting",
             pids=(pid,) if pid and up else (),
@@ -263,6 +266,8 @@ class OpenVinoEngine:
             await self._process.send_away(link, hello)
         self._process.pid = hello.pid
         self._link, self._hello, self._trouble = link, hello, ""
+        with contextlib.suppress(NotFound):
+            self._meter = Meter(meter_path(self._process.socket))
         for entry in self._open.values():
             link.send(entry.message)
         self._ready.set()

@@ -55,6 +55,7 @@ class Batch:
 
     def __init__(self, loaded: Loaded, slots: int = 64) -> None:
         self.slots = slots
+        self.tokens = 0  # made since the start
         self.pipeline = loaded.pipeline
         self.context = loaded.context
         self.tokenizer = loaded.pipeline.get_tokenizer()
@@ -76,6 +77,11 @@ class Batch:
     def busy(self) -> bool:
         """Whether a step would do anything."""
         return bool(self._running or self._queue or self._patience.waits) or self.pipeline.has_non_finished_requests()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many sequences run, and how many wait."""
+        return len(self._running), len(self._queue) + len(self._patience.queue) + len(self._patience.aside)
 
     def prompt(self, request: GenerateRequest) -> list[int]:
         """Return the prompt's tokens; raises `BadRequest` for what cannot be a prompt of this model."""
@@ -296,6 +302,7 @@ class Batch:
         tokens: list[int] = output.generated_ids
         count = len(tokens)
         job.made[0] += count
+        self.tokens += count
         reason = output.finish_reason.value
         over = reason != _NONE
         text = choice.stream.push(tokens)

@@ -23,6 +23,18 @@ _REFUSED = 3
 _POLL_S = 0.02
 
 
+def socket_path(run_dir: Path, name: str) -> Path:
+    """Return where the worker of an engine listens: in `run_dir`, or in a private temporary folder."""
+    path = run_dir.absolute() / f"engine-{name}.sock"
+    if len(str(path)) <= _LONGEST_SOCKET:
+        return path
+    folder = Path(tempfile.gettempdir(), f"aigrid-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise Conflict(f"{folder} belongs to another user; choose a shorter AIGRID_HOME")
+    return folder / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.sock"
+
+
 class Link(Protocol):
     """What is needed of a connection here."""
 
@@ -52,14 +64,7 @@ class WorkerProcess:
     @property
     def socket(self) -> Path:
         """Where the worker listens: in `run_dir`, or in a private temporary folder if that path is too long."""
-        path = self._run_dir / f"engine-{self._name}.sock"
-        if len(str(path)) <= _LONGEST_SOCKET:
-            return path
-        folder = Path(tempfile.gettempdir(), f"aigrid-{os.getuid()}")
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
-            raise Conflict(f"{folder} belongs to another user; choose a shorter AIGRID_HOME")
-        return folder / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.sock"
+        return socket_path(self._run_dir, self._name)
 
     def fingerprint(self) -> str:
         """Return what distinguishes workers: the program and its language, the model file and the settings."""

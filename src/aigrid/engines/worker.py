@@ -25,6 +25,7 @@ import openvino_genai as genai
 from aigrid.core.errors import AigridError, BadRequest
 from aigrid.engines import openvino_wire as wire
 from aigrid.engines.base import Chunk
+from aigrid.engines.meter import Meter, meter_path
 from aigrid.engines.openvino_batch import Batch
 from aigrid.engines.openvino_load import Loaded, load
 
@@ -33,6 +34,8 @@ EXIT_REFUSED = 3
 
 _OOM_PREFERENCE = 500
 _LONGEST_SILENCE_S = 1.0
+_PAUSE_LOOK_S = 0.02
+"""How often a worker that is told to pause looks whether it may go on, in seconds."""
 
 
 class Client:
@@ -68,6 +71,8 @@ class Worker:
         self.context = loaded.context
         self.listener = listener
         self.args = args
+        self.meter = Meter(meter_path(args.socket), create=True)
+        self.meter["slots"] = args.max_batch
         self.clients: set[Client] = set()
         self.stopping = False
         self.alone_since = self.told_at = time.monotonic()
@@ -78,21 +83,25 @@ class Worker:
     def run(self) -> None:
         """Work until stopped, or until no client has been there for the grace time."""
         while not self.stopping:
-            busy = self.batch.busy
-            timeout = 0.0 if busy else None
+            busy, pause = self.batch.busy, self.meter.pause
+            timeout = (_PAUSE_LOOK_S if pause else 0.0) if busy else None
             if not self.clients:
                 left = self.alone_since + self.args.grace_s - time.monotonic()
                 if left <= 0:
                     return
-                timeout = 0.0 if busy else left
+                timeout = timeout if busy else left
             # who has left is seen before who comes: a newcomer is told how many others there are
             for key, events in sorted(self.selector.select(timeout), key=lambda found: found[0].data is None):
                 if key.fileobj is self.listener:
                     self._accept()
                 else:
                     self._serve(key.data, events)
-            if self.batch.busy:
+            self.meter["paused"] = int(pause)
+            self.meter.look(*self.batch.counts)
+            if self.batch.busy and not pause:
                 self._step()
+            elif self.batch.busy:
+                self._reassure(set())
 
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):
@@ -155,6 +164,8 @@ class Worker:
 
     def _step(self) -> None:
         frames: dict[Client, list[tuple[int, Chunk, bool]]] = {}
+        begun, before = time.monotonic_ns(), self.batch.tokens
+        self.batch.slots = self.meter.most_running(self.args.max_batch)
         for (client, seq), result, last in self.batch.step():
             if last:
                 client.running.discard(seq)
@@ -164,10 +175,15 @@ class Worker:
                 self._send(client, _failure(seq, result))
         for client, chunks in frames.items():
             self._send(client, wire.Made(chunks))
+        self.meter.tell(self.batch.tokens - before, *self.batch.counts, time.monotonic_ns() - begun)
+        self._reassure(set(frames))
+
+    def _reassure(self, told: set[Client]) -> None:
+        """Tell clients that heard nothing that we live: a long prompt takes many steps that make nothing."""
         now = time.monotonic()
-        if now - self.told_at > _LONGEST_SILENCE_S:  # a long prompt takes many steps that make nothing
+        if now - self.told_at > _LONGEST_SILENCE_S:
             self.told_at = now
-            for client in list(self.clients - frames.keys()):
+            for client in list(self.clients - told):
                 self._send(client, wire.Made([]))
 
     def _send(self, client: Client, message: wire.ToClient) -> None:
@@ -248,6 +264,7 @@ def main() -> int:
             return EXIT_REFUSED
         finally:
             args.socket.unlink(missing_ok=True)
+            meter_path(args.socket).unlink(missing_ok=True)
     return 0
 
 

@@ -159,8 +159,15 @@ class _Gauges(Collector):
         rate = GaugeMetricFamily(
             "aigrid_engine_tokens_per_second", "Tokens made in the last second", labels=("engine",)
         )
+        promised = GaugeMetricFamily(
+            "aigrid_engine_promised_tokens_per_second",
+            "Tokens a second that an engine beside a radio can be relied on for",
+            labels=("engine",),
+        )
         for engine in gateway.engines:
             load = engine.load()
             running.add_metric((engine.name, load.state), load.running)
             rate.add_metric((engine.name,), load.tokens_per_second)
-        yield from (running, rate)
+            if load.promised_tokens_per_second is not None:
+                promised.add_metric((engine.name,), load.promised_tokens_per_second)
+        yield from (running, rate, promised)

@@ -1,4 +1,4 @@
-"""Which engine answers: by model, in order, the healthy ones first."""
+"""Which engine answers: by model, in order, the healthy ones first; those whose promise is used up come later."""
 
 from collections.abc import Sequence
 
@@ -47,12 +47,15 @@ class Router:
                     engines.append(engine)
         if found is None:
             self._refuse(model_id)
-        if len(engines) > 1 and self._failed_ns:
+        if len(engines) > 1:
             now = mono_ns()
-            engines.sort(key=lambda engine: now - self._failed_ns.get(engine.name, now - SECOND * 3600) < COOL_DOWN_NS)
+            engines.sort(key=lambda engine: (self._cools(engine, now), engine.load().spent))
         retries = max(self._retries.get(engine.name, 0) for engine in engines)
         assert found is not None
         return Route(found, engines, max(len(engines), 1 + retries))
+
+    def _cools(self, engine: Engine, now: int) -> bool:
+        return now - self._failed_ns.get(engine.name, now - SECOND * 3600) < COOL_DOWN_NS
 
     def _refuse(self, model_id: str) -> None:
         known = sorted(model.id for model in self.models())
