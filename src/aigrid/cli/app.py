@@ -25,6 +25,7 @@ from aigrid.cli import (
     ledger,
     models,
     ran,
+    router,
     tenants,
     up,
 )
@@ -51,6 +52,7 @@ app.add_typer(ran.app, name="ran")
 app.add_typer(batch.app, name="batch")
 app.command("build")(build.build)
 app.add_typer(build.app, name="line")
+app.add_typer(router.app, name="router")
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("echo")(echo.echo)

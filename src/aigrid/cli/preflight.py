@@ -9,12 +9,13 @@ from aigrid.cli.output import warn
 from aigrid.client.http import Gateway
 from aigrid.core.config import Config, UpstreamConfig
 from aigrid.core.errors import AigridError, ConfigError, Conflict, UpstreamError
+from aigrid.thinking.policy import Policy
 
 UPSTREAM_WAIT_S = 5.0
 
 
 def check(config: Config) -> None:
-    """Check addresses, ports (0 becomes a free one) and upstreams; raises the first thing that cannot work."""
+    """Check addresses, ports (0 becomes a free one), the policy and upstreams; raises the first that cannot work."""
     if config.engine.kind == "none" and not config.upstreams:
         raise ConfigError(
             "there is nothing to serve: --engine none needs an upstream, e.g. --upstream lab=http://host:8000"
@@ -28,6 +29,7 @@ def check(config: Config) -> None:
         config.console.port = check_port(host, config.console.port, "--console-port")
         if config.console.port == config.gateway.port:
             raise ConfigError(f"gateway and console cannot share port {config.gateway.port}; change --console-port")
+    Policy(config)
     check_upstreams(config)
 
 

@@ -177,6 +177,12 @@ class TierConfig(_Section):
     tier: Annotated[Literal["fast", "think", "overnight"], _d("tier that it is about")]
     model: Annotated[str, _d("model that was asked for, or `*`")] = "*"
     serve: Annotated[str, _d("model that answers; empty is the one asked for")] = ""
+    router: Annotated[
+        str,
+        _d(
+            "file of a router, which chooses who answers: `model` is then a name of its own that clients ask for, e.g. `auto`"
+        ),
+    ] = ""
     strategy: Annotated[
         Literal[
             "plain", "adaptive", "self_consistency", "best_of_n", "weighted_vote", "refine", "beam_search", "debate"

@@ -1,6 +1,7 @@
 """The gateway: one ASGI application in front of all engines."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 from aigrid import __version__
 from aigrid.core.clock import SECOND, mono_ns, now_ns
 from aigrid.core.config import Config
-from aigrid.core.errors import AigridError, MethodNotAllowed, NotFound
+from aigrid.core.errors import AigridError, MethodNotAllowed, NotFound, Unavailable
 from aigrid.engines.base import Engine
 from aigrid.gateway import openapi
 from aigrid.gateway.admin import admin_routes
@@ -118,7 +119,11 @@ class Gateway:
             self._methods.setdefault(path, set()).add(method)
 
     async def start(self) -> None:
-        """Watch the event loop's backlog, and begin to work on batches. Ledger and engines are started by whoever made them."""
+        """Watch the event loop's backlog, and begin to work on batches. Ledger and engines are started by whoever made them.
+
+        Raises `ConfigError` where a router would choose what is not served.
+        """
+        self.thinking.check()
         self._heart = asyncio.create_task(self._beat())
         await self.shift.start()
 
@@ -213,12 +218,16 @@ class Gateway:
 
     async def _models(self, request: Request) -> Response:
         await authenticate(request, self.ledger)
-        return Response.of({"object": "list", "data": [self._model_row(m.id, m) for m in self.router.models()]})
+        names = [(model.id, model) for model in self.router.models()]
+        for name in self.thinking.planner.names():
+            with contextlib.suppress(NotFound, Unavailable):
+                names.append((name, self.thinking.weakest(name).model))
+        return Response.of({"object": "list", "data": [self._model_row(name, model) for name, model in names]})
 
     async def _model(self, request: Request) -> Response:
         await authenticate(request, self.ledger)
         name = request.path.removeprefix("/v1/models/")
-        return Response.of(self._model_row(name, self.router.route(name).model))
+        return Response.of(self._model_row(name, self.thinking.weakest(name).model))
 
     def _model_row(self, name: str, model: Any) -> dict[str, Any]:
         created = self.started_ns // SECOND
@@ -232,7 +241,7 @@ class Gateway:
     async def _count_tokens(self, request: Request) -> Response:
         await authenticate(request, self.ledger)
         parsed = messages.parse_count(await request.json(min(self.max_body, _MOST_TO_COUNT)))
-        route = self.router.route(parsed.model)
+        route = self.thinking.weakest(parsed.model)
         await self.gate.enter()
         try:
             return Response.of({"input_tokens": await route.engines[0].count(parsed)})

@@ -19,13 +19,14 @@ from aigrid.gateway.auth import authenticate
 from aigrid.gateway.http import JSON, ClientGone, Header, Request, Send
 from aigrid.gateway.nested import Composite, Within
 from aigrid.gateway.routing import Route
-from aigrid.gateway.wire.base import Encoder, Parsed, Wire
+from aigrid.gateway.wire.base import Encoder, Parsed, Wire, told_of
 from aigrid.ledger.base import Hold, Key, Order, Outcome, Settlement
 
 if TYPE_CHECKING:
     from aigrid.gateway.app import Gateway
 
 _RETRYABLE = (UpstreamError, Unavailable, RateLimited)
+_ROUTED = b"x-aigrid-routed"
 
 
 class Answer:
@@ -58,6 +59,7 @@ class Answer:
         self.parsed = self.wire.parse(await self.request.json(gateway.max_body), self.id)
         self.parsed.generate.hops = self.request.hops
         self.route = gateway.thinking.route(self.parsed)
+        self._note = self.parsed.note
         await gateway.gate.enter()
         gateway.gate.rush()
         self._rushing = True
@@ -200,7 +202,9 @@ class Answer:
     def _told(self, settlement: Settlement) -> tuple[Usage, Settlement]:
         """Return what the client is told of usage and cost: that of the requests which this one made, too."""
         usage = settled_usage(self.hold)
-        return (usage, settlement) if self._within is None else self._within.told(usage, settlement)
+        if self._within is not None:
+            usage, settlement = self._within.told(usage, settlement)
+        return usage, told_of(self.parsed, settlement)
 
     def _count_usage(self) -> None:
         """Bring the hold up to what the engine says in the end; counts only grow."""
@@ -225,6 +229,7 @@ class Answer:
             (b"request-id", request_id),
             (b"x-aigrid-site", self._site.encode("latin-1", "replace")),
             (b"x-aigrid-gateway-us", b"%d" % (self._overhead_ns // 1000)),
+            *((_ROUTED, str(routed).encode("latin-1", "replace")) for routed in (self.parsed.routed,) if routed),
             *(self._within.headers if self._within is not None else ()),
         ]
 

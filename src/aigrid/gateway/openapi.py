@@ -185,6 +185,7 @@ def _post(post: _Post, refer: dict[Any, dict[str, Any]]) -> dict[str, Any]:
             "x-aigrid-energy-mj": "Energy attributed to it, in millijoules.",
             "x-aigrid-energy-source": "How energy was measured.",
             "x-aigrid-gateway-us": "The gateway's own share of the latency, in microseconds.",
+            "x-aigrid-routed": "How a router chose the model, where one did.",
         }.items()
     }
     failures = {str(status): _answer(text, refer[post.error]) for status, text in _FAILURES.items()}

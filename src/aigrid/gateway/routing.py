@@ -57,6 +57,15 @@ class Router:
     def _cools(self, engine: Engine, now: int) -> bool:
         return now - self._failed_ns.get(engine.name, now - SECOND * 3600) < COOL_DOWN_NS
 
+    def works(self, model_id: str) -> bool:
+        """Return whether some engine serves a model now: it names it, is not down, and has not failed just now."""
+        now = mono_ns()
+        return any(
+            engine.load().state != "down" and not self._cools(engine, now)
+            for engine in self.engines
+            if any(model.id == model_id for model in engine.models())
+        )
+
     def _refuse(self, model_id: str) -> None:
         known = sorted(model.id for model in self.models())
         down = [engine.name for engine in self.engines if engine.load().state != "ready"]

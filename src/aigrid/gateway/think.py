@@ -12,7 +12,7 @@ import msgspec
 
 from aigrid.core.clock import now_ns
 from aigrid.core.config import Config
-from aigrid.core.errors import BadRequest
+from aigrid.core.errors import BadRequest, ConfigError
 from aigrid.engines.base import Chunk, Delta, Embeddings, EmbedRequest, GenerateRequest, Load, ModelInfo, Usage
 from aigrid.gateway.nested import Composite, Within
 from aigrid.gateway.routing import Route, Router
@@ -44,16 +44,21 @@ class Thinking:
         Raises `NotFound` for the model, and `BadRequest` where it asks for what thinking cannot do.
         """
         generate, asked = parsed.generate, parsed.thinking or ThinkingBody()
-        route = self._router.route(generate.model)
-        if isinstance(route.engines[0], Composite):
+        tiers = self.planner.names().get(generate.model)
+        route = None if tiers else self._router.route(generate.model)
+        if route is not None and isinstance(route.engines[0], Composite):
             return route
         effort = generate.body.get("reasoning_effort")
         named = generate.body.get("service_tier") not in (None, "auto")
-        wants = effort not in (None, "none", "minimal") and self._config.by_effort and not route.model.reasons
+        able = not route.model.reasons if route is not None else "think" in (tiers or ())
+        wants = effort not in (None, "none", "minimal") and self._config.by_effort and able
         if parsed.tier == "fast" and not named and (wants or asked.strategy not in (None, "plain")):
             parsed.tier = "think"
         plan = self.planner.plan(generate, parsed.tier, effort)
-        if plan.model != generate.model:
+        if plan.routed is not None and plan.instead is not None and not self._router.works(plan.model):
+            plan = plan.instead
+        parsed.routed = plan.routed
+        if route is None or plan.model != generate.model:
             generate.model = generate.body["model"] = plan.model
             route = self._router.route(plan.model)
         changes = {"strategy": asked.strategy, "n": asked.n, "scorer": asked.scorer, "rounds": asked.rounds}
@@ -67,6 +72,28 @@ class Thinking:
         most = [cap for cap in (asked.max_nusd, self._most_nusd) if cap]
         engine = Thinker(make(plan, generate), asked, route, self._prices, min(most, default=None))
         return Route(route.model, [engine], 1)
+
+    def weakest(self, name: str) -> Route:
+        """Return who answers for a model, or for a router's name who answers what is easy; raises `NotFound`."""
+        tiers = self.planner.names().get(name)
+        return self._router.route(next(iter(tiers.values()))[0] if tiers else name)
+
+    def check(self) -> None:
+        """Raise `ConfigError` where a router would choose a model that nobody here serves.
+
+        An engine that has not said yet what it serves may serve it: then each request sees.
+        """
+        served = {model.id for model in self._router.models()}
+        unsaid = any(not each.models() and each.load().state != "ready" for each in self._router.engines)
+        for name, tiers in self.planner.names().items():
+            if name in served:
+                raise ConfigError(f"a model is called `{name}`, and so is a router in [[tiers]]; name that otherwise")
+            missing = sorted({model for models in tiers.values() for model in models} - served)
+            if missing and not unsaid:
+                raise ConfigError(
+                    f"the router `{name}` chooses {', '.join(missing)}, which nobody here serves (there are: "
+                    f"{', '.join(sorted(served)) or 'none'}); add an upstream that does, or train it for other models"
+                )
 
 
 class Thinker(Composite):

@@ -22,7 +22,7 @@ from aigrid.gateway.http import Request, decode_object
 from aigrid.gateway.nested import Composite, Within
 from aigrid.gateway.routing import Route
 from aigrid.gateway.wire import chat, completions, embeddings, responses
-from aigrid.gateway.wire.base import Parsed, Wire
+from aigrid.gateway.wire.base import Parsed, Wire, told_of
 from aigrid.gateway.wire.embeddings import ParsedEmbedding
 from aigrid.ledger.base import Hold, Key, Order, Outcome
 from aigrid.ledger.shelf import DONE, Line, Result
@@ -95,7 +95,8 @@ class Attempt:
         self.request_id = order.request_id
         hold = await gateway.ledger.hold(order)
         outcome: Outcome = "stopped"
-        self._note = f"{self._batch} line {self._line.line}"
+        routed = asked.parsed.note if isinstance(asked.parsed, Parsed) else ""
+        self._note = f"{self._batch} line {self._line.line}{'; ' if routed else ''}{routed}"[:300]
         try:
             if isinstance(asked.parsed, ParsedEmbedding):
                 make = self._embedded(asked, asked.parsed, hold)
@@ -141,7 +142,7 @@ class Attempt:
             usage_told, settlement = within.told(usage, settlement)
         else:
             usage_told = usage
-        return self._result(hold, encoder.whole(usage_told, settlement), usage, cost)
+        return self._result(hold, encoder.whole(usage_told, told_of(parsed, settlement)), usage, cost)
 
     async def _embedded(self, asked: Asked, parsed: ParsedEmbedding, hold: Hold) -> Result:
         for engine in asked.route.engines:

@@ -57,13 +57,16 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 def cost_object(settlement: Settlement) -> dict[str, Any]:
     """Return what the answer cost, our addition to answers: money in nano-dollars, energy in millijoules."""
-    return {
+    cost = {
         "record": settlement.hold_id,
         "cost_nusd": settlement.revenue_nusd,
         "energy_mj": settlement.energy_mj,
         "energy_source": settlement.energy_source,
-        **({"thinking": settlement.thinking} if isinstance(settlement, Told) and settlement.thinking else {}),
     }
+    if isinstance(settlement, Told):
+        more = {"routed": settlement.routed, "thinking": settlement.thinking}
+        cost |= {name: value for name, value in more.items() if value}
+    return cost
 
 
 def logprob_object(token: TokenLogprob) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from aigrid.engines.base import Chunk, GenerateRequest, Usage
 from aigrid.ledger.base import Settlement, Tier
 from aigrid.ledger.prices import nusd
 from aigrid.thinking.budget import Caps
+from aigrid.thinking.policy import Routed
 
 T = TypeVar("T")
 
@@ -57,17 +58,35 @@ class ThinkingBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Parsed(msgspec.Struct):
-    """A request understood: `generate.max_tokens` is 0 when the client set no limit."""
+    """A request understood: `generate.max_tokens` is 0 when the client set no limit. `routed` says who chose its model."""
 
     generate: GenerateRequest
     tier: Tier = "fast"
     thinking: ThinkingBody | None = None
+    routed: Routed | None = None
+
+    @property
+    def note(self) -> str:
+        """What stands of it in the ledger's record, beside its numbers."""
+        return str(self.routed)[:300] if self.routed is not None else ""
 
 
 class Told(Settlement, frozen=True):
-    """What a client is told of a request that made others: their sum, and how they led to the answer if it asked."""
+    """What a client is told of a request: the sum of those that it made, how they led to the answer, who was chosen.
+
+    `thinking` is there where the client asked for it, `routed` where a router chose the model.
+    """
 
     thinking: dict[str, Any] | None = None
+    routed: Routed | None = None
+
+
+def told_of(parsed: Parsed, settlement: Settlement) -> Settlement:
+    """Return what the client of a request is told: with how a router chose its model, where one did."""
+    if parsed.routed is None:
+        return settlement
+    known = settlement if isinstance(settlement, Told) else Told(**msgspec.structs.asdict(settlement))
+    return msgspec.structs.replace(known, routed=parsed.routed)
 
 
 class Encoder(Protocol):

@@ -144,7 +144,7 @@ class _Responses:
             stream=bool(asked.stream),
             body={name: value for name, value in chat.items() if value is not None},
         )
-        return ParsedResponse(generate, tier_of(asked.service_tier), asked.aigrid, body)
+        return ParsedResponse(generate, tier_of(asked.service_tier), asked.aigrid, asked=body)
 
     def encoder(self, parsed: Parsed, created: int) -> Encoder:
         assert isinstance(parsed, ParsedResponse)
