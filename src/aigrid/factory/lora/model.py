@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear
 
 from aigrid.factory.lora.load import Shape
-from aigrid.factory.lora.ops import LoraLinear, RmsNorm, SwiGlu, rotate
+from aigrid.factory.lora.ops import LoraLinear, RmsNorm, SwiGlu, attend, rotate
 from aigrid.factory.lora.settings import TARGETS
 
 
@@ -118,10 +118,7 @@ class Decoder:
             q = self._norm(q.float(), f"model.layers.{layer}.self_attn.q_norm")
             k = self._norm(k.float(), f"model.layers.{layer}.self_attn.k_norm")
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        groups = shape.heads // shape.kv_heads
-        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        seen = self._rows(q, k, v, packed, mask)
-        return self._linear(seen, layer, "o_proj", lora)
+        return self._linear(self._rows(q, k, v, packed, mask), layer, "o_proj", lora)
 
     def _rows(self, q: Tensor, k: Tensor, v: Tensor, packed: Pack, mask: Tensor) -> Tensor:
         """Attention of each row over the prefix and itself, and of the prefix over itself; (tokens, heads * head)."""
@@ -129,17 +126,17 @@ class Decoder:
         index = packed.gather.flatten()
 
         def box(x: Tensor) -> Tensor:
-            return x[index].view(rows, longest, *x.shape[1:]).transpose(1, 2)
+            return x.index_select(0, index).view(rows, longest, *x.shape[1:]).transpose(1, 2)
 
         def whole(x: Tensor) -> Tensor:
             return torch.cat((x[:first].transpose(0, 1).expand(rows, -1, -1, -1), box(x)), dim=2) if first else box(x)
 
-        seen = scaled_dot_product_attention(box(q), whole(k), whole(v), attn_mask=mask)
-        flat = seen.transpose(1, 2).reshape(rows * longest, -1)[packed.scatter]
+        seen = attend(box(q), whole(k), whole(v), mask)
+        flat = seen.transpose(1, 2).reshape(rows * longest, -1).index_select(0, packed.scatter)
         if not first:
             return flat
         q, k, v = (x[:first].transpose(0, 1).unsqueeze(0) for x in (q, k, v))
-        start = scaled_dot_product_attention(q, k, v, is_causal=True)
+        start = attend(q, k, v, mask.new_ones(first, first).tril())
         return torch.cat((start[0].transpose(0, 1).reshape(first, -1), flat))
 
     def _mask(self, packed: Pack) -> Tensor:
