@@ -61,7 +61,9 @@ def _kind(tensor: Any, adapted: bool, store_as: str) -> Any:
         return tensor.tensor_type
     kind = tensor.tensor_type if store_as == "same" else KINDS[store_as]
     if kind not in KINDS.values():
-        raise BadRequest(f"{tensor.name} is {kind.name}, which cannot be written: choose a `store_as`", param="store_as")
+        raise BadRequest(
+            f"{tensor.name} is {kind.name}, which cannot be written: choose a `store_as`", param="store_as"
+        )
     return kind
 
 
