@@ -24,6 +24,7 @@ from aigrid.cli import (
     knowledge,
     ledger,
     models,
+    packs,
     ran,
     router,
     tenants,
@@ -46,6 +47,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
 app.command("ledger")(ledger.ledger)
 app.add_typer(models.app, name="models")
+app.add_typer(packs.app, name="pack")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(agents.app, name="agents")
 app.add_typer(ran.app, name="ran")

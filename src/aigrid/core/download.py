@@ -56,10 +56,8 @@ def open_url(url: str, headers: Mapping[str, str] | None = None, timeout_s: floa
 
     The answer's `seen` holds the headers of all redirects on the way, in lower case.
     """
-    bundle = next((os.environ[name] for name in _CA_VARIABLES if os.path.isfile(os.environ.get(name, ""))), None)
-    context = ssl.create_default_context(cafile=bundle)
     redirects = _Redirects()
-    opener = urllib.request.build_opener(redirects, urllib.request.HTTPSHandler(context=context))
+    opener = urllib.request.build_opener(redirects, urllib.request.HTTPSHandler(context=tls_context()))
     request = urllib.request.Request(url, headers={"User-Agent": "aigrid", **(headers or {})})
     try:
         answer = opener.open(request, timeout=timeout_s)
@@ -79,6 +77,12 @@ def open_url(url: str, headers: Mapping[str, str] | None = None, timeout_s: floa
         ) from error
     answer.seen = redirects.seen
     return answer
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return what certificates are checked with: the bundle that the environment names, else the system's."""
+    bundle = next((os.environ[name] for name in _CA_VARIABLES if os.path.isfile(os.environ.get(name, ""))), None)
+    return ssl.create_default_context(cafile=bundle)
 
 
 def digest(path: Path) -> str:
