@@ -41,7 +41,7 @@ async def put_blob(registry: Registry, digest: str, source: Path | bytes, progre
         else:
             await pause(attempt)
             continue
-        done = await registry.ask("PUT", place.update_query(digest=digest), data=data, headers=_TYPE, fine=(201, 404))
+        done = await registry.ask("PUT", _close(place, digest), data=data, headers=_TYPE, fine=(201, 404))
         if done.status == 201:
             show(size)
             return True
@@ -160,6 +160,12 @@ def _location(answer: Answer, otherwise: URL | None = None) -> URL:
     if not place and otherwise is not None:
         return otherwise
     return answer.url.join(URL(place, encoded=True))
+
+
+def _close(place: URL, digest: str) -> URL:
+    """Return where an upload is closed; what its URL says already stays as it is written, for it may be signed."""
+    text = str(place)
+    return URL(f"{text}{'&' if '?' in text else '?'}digest={digest}", encoded=True)
 
 
 def _received(answer: Answer) -> int:

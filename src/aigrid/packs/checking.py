@@ -11,7 +11,7 @@ from aigrid.core.errors import AigridError, NotFound
 from aigrid.packs import folders, oci, signing
 from aigrid.packs.folders import Progress
 from aigrid.packs.keys import PublicKey
-from aigrid.packs.manifest import MANIFEST_PATH, PackError, check_path, digest_of
+from aigrid.packs.manifest import MANIFEST_PATH, PackError, check_path, digest_of, read_json
 from aigrid.packs.reading import Pack, check_descriptor, document, open_pack
 
 What = Literal["changed", "missing", "added", "malformed", "unsigned", "unknown_key", "bad_signature"]
@@ -176,14 +176,14 @@ def _walk(path: Path) -> set[str]:
 def _known(path: Path) -> dict[str, tuple[str, int | None]]:
     """Return the names and sizes of blobs by digest, as the layout says them; unchecked, for messages."""
     try:
-        index = msgspec.json.decode(document(path / "index.json", oci.MAX_DOCUMENT), type=oci.Index)
+        index = read_json(document(path / "index.json", oci.MAX_DOCUMENT), oci.Index, "index.json")
         entry = index.manifests[0]
         known: dict[str, tuple[str, int | None]] = {entry.digest: ("the OCI manifest", entry.size)}
         check_descriptor(entry, "index.json")
-        image = msgspec.json.decode(document(oci.blob_path(path, entry.digest), oci.MAX_DOCUMENT), type=oci.Image)
+        image = read_json(document(oci.blob_path(path, entry.digest), oci.MAX_DOCUMENT), oci.Image, "the OCI manifest")
         known[image.config.digest] = ("the model configuration", image.config.size)
         for layer in image.layers:
             known[layer.digest] = (MANIFEST_PATH if layer.path == MANIFEST_PATH else check_path(layer.path), layer.size)
-    except (AigridError, msgspec.DecodeError, IndexError, RecursionError, ValueError):
+    except (AigridError, IndexError):
         return {}
     return known

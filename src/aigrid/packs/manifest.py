@@ -6,13 +6,14 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
 from aigrid.core.errors import AigridError, BadRequest
 
 Kind = Literal["model", "agent", "brain", "guard", "app"]
+_T = TypeVar("_T")
 SCHEMA = 1
 """Version of `pack.json`; a reader refuses one that it does not know."""
 
@@ -175,13 +176,21 @@ def encode(manifest: Manifest) -> bytes:
 def decode(data: bytes) -> Manifest:
     """Read `pack.json`; raises `PackError` where it is none, or not written as `encode` writes it."""
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = read_json(data, Manifest, MANIFEST_PATH)
         same = encode(manifest) == data
-    except (msgspec.DecodeError, RecursionError, UnicodeError, BadRequest) as error:
+    except BadRequest as error:
         raise PackError(f"pack.json cannot be read: {error}") from error
     if not same:
         raise PackError("pack.json is not in its canonical form: it was edited")
     return manifest
+
+
+def read_json(data: bytes, kind: type[_T], name: str) -> _T:
+    """Read a document of a type; raises `PackError` that names it where it is damaged in whatever way."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise PackError(f"{name} cannot be read: {error}") from error
 
 
 def digest_of(data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import msgspec
 
@@ -10,9 +10,8 @@ from aigrid.core.config import cache
 from aigrid.core.download import disk_error
 from aigrid.core.errors import NotFound
 from aigrid.packs import folders, oci
-from aigrid.packs.manifest import MANIFEST_PATH, MAX_MANIFEST, File, Manifest, PackError, decode, digest_of
+from aigrid.packs.manifest import MANIFEST_PATH, MAX_MANIFEST, File, Manifest, PackError, decode, digest_of, read_json
 
-_T = TypeVar("_T")
 _LIMIT = 64 << 20
 """Most bytes that `Pack.read` takes into memory."""
 
@@ -112,12 +111,12 @@ def open_pack(path: Path) -> Pack:
         raise NotFound(f"{path}: there is no such pack", param="pack")
     if document(path / "oci-layout", 4096) != oci.LAYOUT:
         raise PackError(f"{path} is not an OCI image layout of version 1.0.0 (see its file oci-layout)")
-    index = _parse(document(path / "index.json", oci.MAX_DOCUMENT), oci.Index, "index.json")
+    index = read_json(document(path / "index.json", oci.MAX_DOCUMENT), oci.Index, "index.json")
     entry = next((entry for entry in index.manifests if entry.artifact_type == oci.ARTIFACT_TYPE), None)
     if entry is None:
         raise PackError(f"{path}: index.json names no model of type {oci.ARTIFACT_TYPE}")
     image = blob(path, entry, "the OCI manifest", oci.MAX_DOCUMENT)
-    manifest = read_manifest(path, _parse(image, oci.Image, "the OCI manifest"))
+    manifest = read_manifest(path, read_json(image, oci.Image, "the OCI manifest"))
     derived = oci.derive(manifest)
     if image != derived.image:
         raise PackError(
@@ -183,10 +182,3 @@ def forget(manifest: Manifest) -> None:
     """Delete the checked copies of a pack's files; they are made again when they are asked for."""
     for file in manifest.files:
         shutil.rmtree(cached(file), ignore_errors=True)
-
-
-def _parse(data: bytes, kind: type[_T], name: str) -> _T:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise PackError(f"{name} cannot be read: {error}") from error

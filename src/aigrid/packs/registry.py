@@ -15,7 +15,7 @@ from yarl import URL
 from aigrid.core.download import tls_context
 from aigrid.core.errors import UpstreamError
 from aigrid.packs import oci
-from aigrid.packs.manifest import PackError, digest_of
+from aigrid.packs.manifest import PackError, digest_of, read_json
 from aigrid.packs.reference import Reference
 
 TRIES = 6
@@ -117,14 +117,14 @@ class Registry:
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         fine: tuple[int, ...] = (200, 201, 202, 204),
-        tries: int = TRIES,
+        tries: int | None = None,
     ) -> Answer:
         """Ask once more after errors that pass, and with a token where one is wanted; raises `RegistryError`."""
-        url = self.base.join(URL(place) if isinstance(place, str) else place)
+        url = place if isinstance(place, URL) and place.is_absolute() else self.base.join(URL(place))
         asked_for_token = False
         problem = ""
-        attempt = 0
-        while attempt < tries:
+        attempt, most = 0, tries or TRIES
+        while attempt < most:
             wait = None
             try:
                 async with self.session.request(
@@ -148,7 +148,7 @@ class Registry:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 problem = str(error) or type(error).__name__
             attempt += 1
-            if attempt < tries:
+            if attempt < most:
                 await pause(attempt, wait)
         hint = "; check the name and your login" if problem.startswith(("HTTP 401", "HTTP 403", "HTTP 404")) else ""
         raise RegistryError(f"{method} {url.with_query(None)}: {problem}{hint}")
@@ -175,27 +175,29 @@ class Registry:
             async with self.session.get(realm.update_query(query), headers=headers) as answer:
                 if answer.status != 200:
                     raise RegistryError(f"{realm.host} gives no token (HTTP {answer.status}); check your login")
-                given = msgspec.json.decode(await answer.content.read(), type=dict[str, Any])
+                given = read_json(
+                    await answer.content.read(oci.MAX_DOCUMENT), dict[str, Any], f"the token of {realm.host}"
+                )
             self._authorization = f"Bearer {given.get('token') or given.get('access_token') or ''}"
 
 
 def _index(data: bytes) -> oci.Index | None:
     try:
-        return msgspec.json.decode(data, type=oci.Index)
-    except (msgspec.DecodeError, RecursionError):
+        return read_json(data, oci.Index, "the list of referrers")
+    except PackError:
         return None
 
 
 def _said(body: bytes) -> str:
     """Return what a registry's error says."""
     try:
-        errors = msgspec.json.decode(body, type=dict[str, list[dict[str, Any]]]).get("errors", [])
+        errors = read_json(body, dict[str, list[dict[str, Any]]], "the answer").get("errors", [])
         return f" ({'; '.join(str(error.get('message') or error.get('code')) for error in errors)[:200]})"
-    except (msgspec.DecodeError, RecursionError):
+    except PackError:
         return ""
 
 
 async def pause(attempt: int, wanted: str | None = None) -> None:
     """Wait as long as the registry wants, else longer with each attempt."""
-    seconds = float(wanted) if wanted and wanted.isdigit() else 0.2 * 2**attempt
+    seconds = float(wanted) if wanted and wanted.isdigit() else 0.1 * 2**attempt
     await asyncio.sleep(min(seconds, _LONGEST_WAIT_S))

@@ -20,7 +20,7 @@ from aigrid.core.download import disk_error
 from aigrid.core.errors import AigridError, Conflict, NotFound
 from aigrid.packs import folders
 from aigrid.packs.checking import digests
-from aigrid.packs.manifest import PackError, check_name, check_version
+from aigrid.packs.manifest import check_name, check_version, read_json
 from aigrid.packs.reading import Pack, forget, open_pack
 from aigrid.packs.signing import SIGNATURE
 
@@ -125,10 +125,7 @@ class Shelf:
             data = (self.folder / check_name(name) / _SERVICE).read_bytes()
         except FileNotFoundError:
             return []
-        try:
-            return msgspec.json.decode(data, type=list[Decision])
-        except msgspec.DecodeError as error:
-            raise PackError(f"{self.folder / name / _SERVICE} cannot be read: {error}") from error
+        return read_json(data, list[Decision], str(self.folder / name / _SERVICE))
 
     def in_service(self, name: str) -> Decision | None:
         """Return the decision by which a version is in service, None where none is."""

@@ -16,7 +16,7 @@ from aigrid.packs.blobs import get_blob, put_blob
 from aigrid.packs.checking import digests
 from aigrid.packs.folders import Progress
 from aigrid.packs.keys import PublicKey
-from aigrid.packs.manifest import MANIFEST_PATH, MAX_FILES, MAX_MANIFEST, PackError, decode, digest_of
+from aigrid.packs.manifest import MANIFEST_PATH, MAX_FILES, MAX_MANIFEST, PackError, decode, digest_of, read_json
 from aigrid.packs.reading import Pack, check_descriptor, open_pack
 from aigrid.packs.registry import Registry
 
@@ -128,10 +128,7 @@ async def pull(
 
 def _image(data: bytes, where: str) -> oci.Image:
     """Read an OCI manifest; raises `PackError` where it is not that of a pack."""
-    try:
-        image = msgspec.json.decode(data, type=oci.Image)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise PackError(f"{where} is not a pack: its manifest cannot be read ({error})") from error
+    image = read_json(data, oci.Image, f"the OCI manifest of {where}")
     if image.artifact_type != oci.ARTIFACT_TYPE or image.config.media_type != oci.CONFIG_TYPE:
         shown = image.artifact_type or image.config.media_type or "nothing"
         raise PackError(f"{where} is not a pack: it is of type {shown[:100]!r}, a pack is {oci.ARTIFACT_TYPE}")
@@ -185,7 +182,7 @@ async def _signature(digest: str, registry: Registry, keys: list[PublicKey]) -> 
     for entry in (await registry.referrers(digest, signing.BUNDLE_TYPE))[:_MOST_SIGNATURES]:
         found = await registry.manifest(entry.digest)
         try:
-            image = msgspec.json.decode(found[0], type=oci.Image) if found else None
+            image = read_json(found[0], oci.Image, "a signature") if found else None
             if image is None or image.subject is None or image.subject.digest != digest or not image.layers:
                 continue
             check_descriptor(image.layers[0], "a signature")
@@ -193,7 +190,7 @@ async def _signature(digest: str, registry: Registry, keys: list[PublicKey]) -> 
                 continue
             data = (await registry.ask("GET", f"blobs/{image.layers[0].digest}")).body
             signature = signing.parse(data)
-        except (msgspec.DecodeError, PackError, RecursionError):
+        except PackError:
             continue
         key = signature.key(keys)
         if key and key.verifies(signature.value, signature.message):
