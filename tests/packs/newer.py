@@ -71,7 +71,7 @@ class Newer:
         return web.Response(status=201, headers={"OCI-Subject": subject["digest"]} if subject else {})
 
     async def blob(self, request, rest):
-        if request.method in ("HEAD", "GET"):
+        if request.method in ("HEAD", "GET") and not rest.startswith("uploads/"):
             if rest not in self.blobs:
                 return web.Response(status=404)
             if request.method == "HEAD":

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import cyclonedx.schema
@@ -14,6 +15,7 @@ from aigrid.core.config import Config, ModelConfig
 from aigrid.core.errors import AigridError
 from aigrid.packs import base, card, recipe, sbom
 from aigrid.packs.comparing import compare
+from tests.docs.pages import ROOT, blocks
 
 
 @pytest.fixture
@@ -117,6 +119,25 @@ def test_a_recipe_makes_a_pack_with_its_papers(tmp_path, monkeypatch):
     assert pack.manifest.created == "2026-01-01T00:00:00Z"
     assert b"numpy" in pack.read("sbom")
     assert pack.read("card").startswith(b"---\n")
+
+
+def test_the_recipe_and_the_program_of_the_documentation_work(tmp_path, monkeypatch):
+    whole, base_only = blocks("ini", [ROOT / "docs/how-to/packs.md"])
+    (tmp_path / "pack.toml").write_text(whole.text + base_only.text)
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "out").mkdir()
+    for name in ("router.npz", "prompts/ask.txt", "out/report.json"):
+        (tmp_path / name).write_text("{}")
+    plan = recipe.load(tmp_path / "pack.toml")
+    recipe.make(plan, tmp_path / "pack")
+    pack = packs.open(tmp_path / "pack")
+    assert [file.path for file in pack.manifest.of_role("evidence")] == ["evidence/report.json"]
+    assert pack.manifest.base.name == "SmolLM2-135M-Instruct"
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree("out")
+    (program,) = blocks("python", [ROOT / "docs/reference/packs.md"])
+    exec(compile(program.text, "docs/reference/packs.md", "exec"), {})
+    assert packs.Shelf().get("intent-router").read("weights") == b"{}"
 
 
 @pytest.mark.parametrize(
