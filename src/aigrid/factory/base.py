@@ -20,6 +20,7 @@ Tell = Callable[[int, int | None, str], None]
 STAGES: dict[str, str] = {
     "curate": "aigrid.factory.curate",
     "synthesise": "aigrid.factory.synthesise",
+    "train": "aigrid.factory.train",
 }
 """Stage by the name that lines use for it: its module. Looked up by `stage`; extended by `register`."""
 
