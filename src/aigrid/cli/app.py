@@ -20,6 +20,7 @@ from aigrid.cli import (
     config,
     doctor,
     echo,
+    fly,
     keys,
     knowledge,
     ledger,
@@ -55,6 +56,7 @@ app.add_typer(batch.app, name="batch")
 app.command("build")(build.build)
 app.add_typer(build.app, name="line")
 app.add_typer(router.app, name="router")
+app.command("fly")(fly.fly)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("echo")(echo.echo)

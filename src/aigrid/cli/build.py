@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -40,6 +40,7 @@ def build(
     from aigrid.core.config import load as settings
     from aigrid.factory import run
     from aigrid.factory.line import load
+    from aigrid.factory.record import told
 
     planned = load(line, tuple(data or ()))
     if seed is not None:
@@ -49,13 +50,13 @@ def build(
         raise BadRequest(f"the line has no stage `{until}`; it has {', '.join(names)}", param="until")
     with _bars(names, quiet=as_json) as (tell, say):
         made = run.build(planned, settings().site, tell, say, until, lambda: factory.gateway("", ""))
-    emit(_dict(made), as_json, lambda console: _show(console, made))
+    emit(told(made), as_json, lambda console: _show(console, made))
 
 
 @app.command("status")
 def status(as_json: Json = False) -> None:
     """List the lines that were built here, and how their newest builds stand."""
-    from aigrid.factory.record import builds, lines
+    from aigrid.factory.record import builds, lines, told
     from aigrid.factory.run import root
 
     newest = [builds(root(), name)[0] for name in lines(root())]
@@ -72,14 +73,16 @@ def status(as_json: Json = False) -> None:
             )  # fmt: skip
         console.print(grid)
 
-    emit([_dict(made) for made in newest], as_json, show)
+    emit([told(made) for made in newest], as_json, show)
 
 
 @app.command("show")
 def show(line: Which, number: Number = 0, as_json: Json = False) -> None:
     """Show a build: what each stage did to the numbers, what it cost, and which one is worth speeding up."""
+    from aigrid.factory.record import told
+
     made = _find(line, number)
-    emit(_dict(made), as_json, lambda console: _show(console, made))
+    emit(told(made), as_json, lambda console: _show(console, made))
 
 
 @app.command("diff")
@@ -136,15 +139,6 @@ def _find(line: str, number: int) -> "Build":
         if each.number == number:
             return each
     raise BadRequest(f"there is no build {number} of `{line}`; the newest is {made[0].number}", param="build")
-
-
-def _dict(made: "Build") -> dict[str, Any]:
-    import msgspec
-
-    from aigrid.factory.record import amdahl
-
-    speed = [msgspec.to_builtins(each) for each in amdahl(made)]
-    return {**msgspec.to_builtins(made), "ns": made.ns, "cost": msgspec.to_builtins(made.cost), "speed_up": speed}
 
 
 def _state(made: "Build") -> str:

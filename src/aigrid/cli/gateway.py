@@ -2,13 +2,14 @@
 
 import sys
 
-from aigrid.agents.attach import attach
+from aigrid.agents.attach import attach as agents
 from aigrid.core.config import load
 from aigrid.core.errors import AigridError
+from aigrid.factory.attach import attach as factory
 from aigrid.gateway.serve import run
 
 if __name__ == "__main__":
     try:
-        run(load(), [attach])
+        run(load(), [agents, factory])
     except AigridError as error:
         sys.exit(f"aigrid: {error.message}")

@@ -20,7 +20,7 @@ def serve(settings: ConsoleSettings) -> None:
     os.environ["NICEGUI_STORAGE_PATH"] = str(home() / "console")  # read once, when NiceGUI is imported
     from nicegui import app, ui
 
-    from aigrid.console import agents, agents_memory, agents_run, batches, chat, keys, knowledge, ledger, theme
+    from aigrid.console import agents, agents_memory, agents_run, batches, chat, keys, knowledge, ledger, lines, theme
     from aigrid.console import home as factory
     from aigrid.console.login import Login
 
@@ -62,6 +62,7 @@ def serve(settings: ConsoleSettings) -> None:
         "/chat": chat.build,
         "/knowledge": knowledge.build,
         "/agents": agents.build,
+        "/lines": lines.build,
         "/batches": batches.build,
         "/ledger": ledger.build,
         "/keys": keys.build,

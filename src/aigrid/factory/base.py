@@ -21,6 +21,9 @@ STAGES: dict[str, str] = {
     "curate": "aigrid.factory.curate",
     "synthesise": "aigrid.factory.synthesise",
     "train": "aigrid.factory.train",
+    "evaluate": "aigrid.factory.evaluate",
+    "pack": "aigrid.factory.seal",
+    "gate": "aigrid.factory.gate",
 }
 """Stage by the name that lines use for it: its module. Looked up by `stage`; extended by `register`."""
 

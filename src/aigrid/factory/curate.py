@@ -7,14 +7,14 @@ contamination. A row that shares text with an evaluation stops the line, unless 
 import hashlib
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from aigrid.core.errors import BadRequest
-from aigrid.factory import near, rows, sources
+from aigrid.factory import digest, near, rows, sources
 from aigrid.factory.base import Job
 from aigrid.factory.rows import Row
 from aigrid.factory.sources import Source
@@ -58,6 +58,13 @@ class Drops:
         self.count[reason] += 1
         if len(self.examples[reason]) < _EXAMPLES:
             self.examples[reason].append({"input": row.input[:200], "why": why})
+
+
+def depends(line: str, settings: Settings, after: Mapping[str, str]) -> str:
+    """Return what the result depends on beside the line: this factory's own rows, where sources read them."""
+    if not any(source.read in sources.OWN for source in settings.sources):
+        return ""
+    return digest.of_value([msgspec.to_builtins(each) for each in sources.own(line, settings.sources)])
 
 
 def run(job: Job, settings: Settings) -> None:

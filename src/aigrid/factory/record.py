@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -63,7 +63,7 @@ class Build(msgspec.Struct):
 
 
 class Sped(msgspec.Struct, frozen=True):
-    """What speeding a stage up would give (G. Amdahl, AFIPS 1967): the line's gain if it were twice as fast, or free."""
+    """What speeding a stage up would give (G. Amdahl, AFIPS 1967): the line's gain if it were twice as fast, or free (0: no limit)."""
 
     name: str
     share: float
@@ -75,8 +75,14 @@ def amdahl(build: Build) -> list[Sped]:
     """Return the gain of speeding up each stage, the greatest first."""
     total = build.ns
     shares = [(each.name, each.ns / total if total else 0.0) for each in build.stages]
-    sped = [Sped(name, part, 1 / (1 - part / 2), 1 / (1 - part) if part < 1 else float("inf")) for name, part in shares]
+    sped = [Sped(name, part, 1 / (1 - part / 2), 1 / (1 - part) if part < 1 else 0.0) for name, part in shares]
     return sorted(sped, key=lambda each: -each.share)
+
+
+def told(build: Build) -> dict[str, Any]:
+    """Return a build with what follows from it: work, cost, and which stage is worth speeding up."""
+    speed = [msgspec.to_builtins(each) for each in amdahl(build)]
+    return {**msgspec.to_builtins(build), "ns": build.ns, "cost": msgspec.to_builtins(build.cost), "speed_up": speed}
 
 
 class Log:

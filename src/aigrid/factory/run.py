@@ -88,7 +88,7 @@ def _one(
             if getattr(module, "READS_MEASURED", False)
             else digests,
             "folder": _own(line, module),
-            "beside": module.depends(line.name, digests) if hasattr(module, "depends") else "",
+            "beside": module.depends(line.name, planned.settings, digests) if hasattr(module, "depends") else "",
             "code": digest.of_code(cast(ModuleType, module)),
         }
     )

@@ -17,15 +17,20 @@ import msgspec
 
 from aigrid.core.errors import BadRequest, ConfigError
 from aigrid.factory.base import Job
+from aigrid.factory.ratings import lessons
 from aigrid.factory.rows import Row, Split
 
-Kind = Literal["jsonl", "csv", "parquet", "chat", "feedback", "runs"]
+Kind = Literal["jsonl", "csv", "parquet", "chat", "feedback", "runs", "ratings"]
+
+
+OWN = ("feedback", "runs", "ratings")
+"""Kinds that are no files: what happened in this factory."""
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows of one kind. `read` is a kind, or `file.py:function` of the blueprint: a function of a path that yields rows.
 
-    `data` names one of the line's files (`feedback` and `runs` need none: they are this factory's own). `input` and
+    `data` names one of the line's files (`feedback`, `runs` and `ratings` need none: they are this factory's own). `input` and
     `output` are the fields or columns to take; `split` fixes where all these rows go. With `evaluate` they are never
     trained on, and no row that is may share text with them.
     """
@@ -49,7 +54,23 @@ def rows(source: Source, job: Job) -> Iterator[Row]:
         yield msgspec.structs.replace(row, **changes)
 
 
+def own(line: str, found: Iterable[Source]) -> Iterator[Any]:
+    """Yield all rows of this factory's own that sources read."""
+    for source in found:
+        match source.read:
+            case "feedback":
+                from aigrid.agents.feedback import training
+
+                yield from training()
+            case "runs":
+                yield from _runs()
+            case "ratings":
+                yield from lessons(line)
+
+
 def _found(source: Source, job: Job) -> Iterable[Any]:
+    if source.read in OWN:
+        return own(job.about["line"], [source])
     match source.read:
         case "jsonl" | "chat":
             return _lines(job.file(source.data))
@@ -57,12 +78,6 @@ def _found(source: Source, job: Job) -> Iterable[Any]:
             return _csv(job.file(source.data))
         case "parquet":
             return _parquet(job.file(source.data))
-        case "feedback":
-            from aigrid.agents.feedback import training
-
-            return training()
-        case "runs":
-            return _runs()
         case _:
             reader = function(source.read, job.folder)
             paths = [job.file(source.data)] if source.data else []

@@ -26,7 +26,7 @@ from aigrid.factory.ladder.measure import Measured, measure
 from aigrid.factory.ladder.open import open as open_candidate
 from aigrid.factory.ladder.table import Step, choose
 from aigrid.factory.ladder.trial import MACRO, settle
-from aigrid.factory.rows import Row, read
+from aigrid.factory.rows import Row, newest, read
 from aigrid.factory.score import metric
 
 CODE = ("aigrid.factory.ladder", "aigrid.factory.score", "aigrid.factory.stats", "aigrid.factory.rows")
@@ -60,7 +60,7 @@ def run(job: Job, settings: Settings) -> None:
     """Write `candidate/` and `ladder.json`."""
     chosen = _rungs(settings)
     score = metric("label" if settings.metric == MACRO else settings.metric, job.folder)
-    folder = _rows_of(job)
+    folder = newest(job.inputs)
     rows, dev = read(folder, "train"), read(folder, "dev")
     if not dev:
         raise BadRequest("there are no rows in the split `dev` to choose a rung by; give the stage `curate` a share")
@@ -80,6 +80,9 @@ def run(job: Job, settings: Settings) -> None:
                 step.why_not = why
     table = choose(steps, asked, settings.metric, settings.bar, settings.clears)
     shutil.copytree(job.work / "rungs" / table.picked / "candidate", job.out / "candidate")
+    for step in steps:  # the others that cost nothing to ask are the evaluation's baselines
+        if step.score is not None and step.rung != table.picked and not rung(step.rung).COSTLY:
+            shutil.copytree(job.work / "rungs" / step.rung / "candidate", job.out / "rungs" / step.rung)
     files.write(job.out / "ladder.json", table)
     best = next(step for step in steps if step.rung == table.picked)
     assert best.score is not None
@@ -105,13 +108,6 @@ def _rungs(settings: Settings) -> list[tuple[str, Any]]:
         except msgspec.ValidationError as error:
             raise ConfigError(f"{where}: {error}", param=name) from None
     return [(name, named[name]) for name in RUNGS if name in named]
-
-
-def _rows_of(job: Job) -> Path:
-    for folder in reversed(list(job.inputs.values())):
-        if (folder / "rows.jsonl").is_file():
-            return folder
-    raise BadRequest(f"stage `{job.name}` needs a stage before it that makes rows, such as `curate`", param=job.name)
 
 
 def _fitted(

@@ -1,0 +1,59 @@
+"""What is in service under a pack's name, unpacked where a candidate can be loaded from it."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from aigrid import packs
+from aigrid.core.config import home
+from aigrid.packs import Pack, Shelf
+
+WORKER = "weights/"
+"""Where in a pack the candidate's folder is."""
+
+
+def runtime(pack: Pack) -> dict[str, str]:
+    """Return what the pack says about how to run it."""
+    return {str(key): str(value) for key, value in pack.manifest.runtime.items()}
+
+
+def unpacked(pack: Pack) -> Path:
+    """Return the folder of a pack's candidate, checked file by file against the pack when it was made."""
+    folder = home() / "factory" / "unpacked" / pack.digest.removeprefix("sha256:")
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    try:
+        for file in pack.manifest.files:
+            if file.path.startswith(WORKER):
+                target = stage / file.path.removeprefix(WORKER)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                pack.copy(file, target)
+        (stage / "runtime.json").write_bytes(msgspec.json.encode(pack.manifest.runtime))
+        stage.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was first
+            raise
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return folder
+
+
+def before(name: str, worker: str) -> Pack | None:
+    """Return the pack that was in service before one with this worker was; None where there was none.
+
+    `worker` is the digest of what the line trained: what a line made must not be compared with itself.
+    """
+    shelf = Shelf()
+    for decision in reversed(shelf.history(name)):
+        if decision.action == "withdraw":
+            return None
+        if decision.version not in shelf.versions(name):
+            continue
+        pack = packs.open(shelf.folder / name / decision.version)
+        if runtime(pack).get("worker") != worker:
+            return pack
+    return None
