@@ -6,34 +6,47 @@ question's tokens. Where voting stops helping is the first number from which 64 
 interval of the paired difference holds 0). `--upstream URL --upstream-model M` measures a served model instead.
 """
 
+import contextlib
 import itertools
+import json
 import random
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from aigrid.client.http import Gateway
 from benchmarks import common, thinking_tasks
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 DRAWS = 200
+PATIENCE_S = 300.0
 
 
-def ask(gateway: Gateway, model: str, messages: list[dict[str, str]]) -> dict[str, Any]:
-    """Return 64 answers to one question, and what they took together."""
-    body = thinking_tasks.body(model, messages, n=thinking_tasks.CANDIDATES, service_tier="fast")
-    status, answer = gateway.post("/v1/chat/completions", body)
-    if status != 200:
-        raise RuntimeError(f"the gateway answered {status}: {answer}")
-    texts = [choice["message"]["content"] for choice in answer["choices"]]
-    cost = answer.get("aigrid") or {}
-    return {
-        "answers": [thinking_tasks.answer_in(text or "") for text in texts],
-        "prompt": answer["usage"]["prompt_tokens"],
-        "completion": answer["usage"]["completion_tokens"],
-        "nusd": cost.get("cost_nusd", 0),
-        "mj": cost.get("energy_mj", 0),
-        "energy_source": cost.get("energy_source", ""),
-    }
+def ask(factory: common.Factory, model: str, messages: list[dict[str, str]]) -> dict[str, Any]:
+    """Return 64 answers to one question, and what they took together; a server that makes fewer is asked again.
+
+    Money and energy are from the gateway's headers: the body may be the upstream's own.
+    """
+    found: dict[str, Any] = {"answers": [], "prompt": 0, "completion": 0, "nusd": 0, "mj": 0, "energy_source": ""}
+    while (missing := thinking_tasks.CANDIDATES - len(found["answers"])) > 0:
+        body = thinking_tasks.body(model, messages, n=missing, service_tier="fast")
+        heads = {"authorization": f"Bearer {factory.key}", "content-type": "application/json"}
+        request = Request(f"{factory.url}/v1/chat/completions", json.dumps(body).encode(), heads)
+        try:
+            with urlopen(request, timeout=PATIENCE_S) as response:
+                answer, headers = json.load(response), response.headers
+        except HTTPError as error:
+            raise RuntimeError(f"the gateway answered {error.code}: {error.read().decode(errors='replace')}") from None
+        found["answers"] += [thinking_tasks.answer_in(each["message"]["content"] or "") for each in answer["choices"]]
+        found["prompt"] += answer["usage"]["prompt_tokens"]
+        found["completion"] += answer["usage"]["completion_tokens"]
+        found["nusd"] += int(headers["x-aigrid-cost-nusd"])
+        found["mj"] += int(headers["x-aigrid-energy-mj"])
+        found["energy_source"] = headers["x-aigrid-energy-source"]
+    return found
 
 
 def curve(asked: Sequence[dict[str, Any]], right: Sequence[str]) -> list[dict[str, Any]]:
@@ -76,16 +89,28 @@ def money(said: dict[str, Any], share: float) -> float:
     return float(said["nusd"] * (said["prompt"] + weight * share) / whole)
 
 
-def measure(count: int, upstream: str, model: str) -> dict[str, Any]:
+@contextlib.contextmanager
+def served(upstream: str, key_env: str) -> Iterator[common.Factory]:
+    """Run a factory with the embedded model, or in front of another server, whose key is in a variable."""
+    if not upstream:
+        with common.factory() as factory:
+            yield factory
+        return
+    with tempfile.TemporaryDirectory(prefix="aigrid-") as folder:
+        settings = f'[[upstreams]]\nname = "upstream"\nurl = "{upstream}"\nkey_env = "{key_env}"\n'
+        (Path(folder) / "aigrid.toml").write_text(settings)
+        with common.factory("--engine", "none", home=Path(folder)) as factory:
+            yield factory
+
+
+def measure(count: int, upstream: str = "", model: str = "", key_env: str = "") -> dict[str, Any]:
     """Ask all questions; return the benchmark's one JSON object."""
     asked = thinking_tasks.questions()[:count]
-    options = ["--upstream", f"upstream={upstream}", "--engine", "none"] if upstream else []
-    with common.factory(*options) as factory:
-        gateway = Gateway(factory.url, factory.key)
-        model = model or gateway.models()[0]
+    with served(upstream, key_env) as factory:
+        model = model or Gateway(factory.url, factory.key).models()[0]
         found = []
         for at, (messages, _) in enumerate(asked, 1):
-            found.append(ask(gateway, model, messages))
+            found.append(ask(factory, model, messages))
             if at % 10 == 0:
                 common.log(f"{at} of {len(asked)} questions")
     points = curve(found, [right for _, right in asked])
@@ -137,9 +162,10 @@ def main() -> None:
     parser = common.arguments(__doc__ or "")
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--upstream", default="", help="an OpenAI-compatible server to ask instead")
-    parser.add_argument("--upstream-model", default="", help="the model to ask it for")
-    chosen = parser.parse_args()
-    common.report(measure(chosen.questions, chosen.upstream, chosen.upstream_model), chosen.json)
+    parser.add_argument("--upstream-model", "--model", default="", help="the model to ask it for; else its first")
+    parser.add_argument("--upstream-key-env", default="", help="the environment variable that holds its key")
+    given = parser.parse_args()
+    common.report(measure(given.questions, given.upstream, given.upstream_model, given.upstream_key_env), given.json)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BITS = 14
-HEAD, TAIL = 2048, 1024
+HEAD, TAIL = 1024, 512
 """Characters of a question that are looked at: its first and its last ones."""
 SHAPE = (
     "characters", "words", "lines", "numbers", "longest number", "share of digits", "share of capitals", "code",
@@ -25,6 +25,7 @@ WIDTH = (1 << BITS) + len(SHAPE)
 """Weights of a router, its bias not counted."""
 _WORD = re.compile(r"\w+|[^\w\s]")
 _NUMBER = re.compile(r"\d+")
+_CAPITAL = re.compile(r"[A-Z]")
 _CODE = re.compile(r"```|[{};]\s*$|\b(?:def|return|import|SELECT|function)\b|==|=>|->", re.MULTILINE)
 _MASK = (1 << BITS) - 1
 
@@ -106,7 +107,7 @@ def _shape(asked: Question, text: str, words: Sequence[str]) -> list[float]:
         log1p(len(numbers)) / 3,
         max(numbers, default=0) / 5,
         sum(numbers) / length,
-        sum(map(str.isupper, text)) / length,
+        len(_CAPITAL.findall(text)) / length,
         float(_CODE.search(text) is not None),
         min(text.count("?"), 3) / 3,
         (len(text.encode("utf-8", "replace")) - len(text)) / length,
