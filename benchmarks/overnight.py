@@ -7,6 +7,8 @@
 """
 
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import random
@@ -17,7 +19,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,14 @@ def words(count: int, rng: random.Random) -> str:
     return " ".join(rng.choice(_WORDS) for _ in range(count))
 
 
+def story(turn: int) -> Callable[[int], str]:
+    """Return what makes the prompts of one batch: as long as those of the engine driven directly."""
+    return lambda at: f"Tell me a long story about the number {turn * 10_000 + at}."
+
+
+Peer = subprocess.Popen[str] | None
+
+
 class Night:
     """A factory and its batches."""
 
@@ -87,7 +97,8 @@ class Night:
         """Make a batch; return its id."""
         rows = []
         for at in range(requests):
-            body = {"model": self.model, "messages": [{"role": "user", "content": text(at)}], "max_tokens": tokens}
+            most = tokens * 2 // 3 + at * 7 % (tokens * 2 // 3)  # of different lengths, or they would end in waves
+            body = {"model": self.model, "messages": [{"role": "user", "content": text(at)}], "max_tokens": most}
             line = {"custom_id": f"r{at}", "method": "POST", "url": "/v1/chat/completions"}
             rows.append(msgspec.json.encode({**line, "body": {**body, "temperature": 0}}))
         edge = "overnight"
@@ -129,7 +140,7 @@ class Night:
             if home and "aigrid.cli.gateway" in command:
                 found["gateway"] = int(path.name)
             if home and "aigrid.engines.worker" in command:
-                found["engine"] = int(path.name)
+                found["night" if "--idle" in command else "engine"] = int(path.name)
         return found
 
 
@@ -166,37 +177,45 @@ def union(spans: list[tuple[float, float]]) -> float:
     return total
 
 
-def waiting(night: Night, rounds: int, seconds: float) -> dict[str, Any]:
-    """Alternate rounds with and without a full queue; return times to first token in milliseconds, and tokens made."""
+def waiting(night: Night, rounds: int, seconds: float, program: Peer) -> dict[str, Any]:
+    """Alternate rounds with and without a full queue; return times to first token in milliseconds, and what is used.
+
+    `idle_share_used` are the tokens/s of batches beside chats, over those of the engine driven directly just before and
+    after, in the share of time in which the same chats by themselves left the engine alone.
+    """
     times: dict[str, list[float]] = {"without": [], "with": []}
-    busy = made = span = 0.0
-    rng = random.Random(1)
+    busy, rates, shares = 0.0, [], []
+    numbers = itertools.count(1000)
     load.run(lambda: chats(night, 3.0, 0))  # warms up
     for turn in range(rounds):
+        best = [at_best(program, 64, 1000 + 2 * turn)] if program else []
         for what in ("without", "with") if turn % 2 else ("with", "without"):
             id_, before = "", 0
             if what == "with":
-                id_ = night.submit(3000, BATCH_TOKENS, lambda at: f"{at} {words(40, rng)}")
-                night.until(id_, lambda batch: batch["aigrid"]["running"] > 16)
-                load.run(lambda: chats(night, 2.0, 99))  # somebody is there
+                id_ = night.submit(3000, BATCH_TOKENS, story(next(numbers)))
+                night.until(id_, lambda batch: batch["request_counts"]["completed"] > 16)
                 before = night.batch(id_)["usage"]["output_tokens"]
             began = time.perf_counter()
             firsts, used = load.run(lambda t=turn: chats(night, seconds, t + 1))  # type: ignore[misc]
+            span = time.perf_counter() - began
             times[what] += [value * 1000 for value in firsts]
             if what == "with":
-                made += night.batch(id_)["usage"]["output_tokens"] - before
-                span += time.perf_counter() - began
+                rates.append((night.batch(id_)["usage"]["output_tokens"] - before) / span)
                 night.call("POST", f"/v1/batches/{id_}/cancel", b"")
                 night.until(id_, lambda batch: False)
                 time.sleep(0.5)
             else:
-                busy += used / (time.perf_counter() - began) / rounds
+                busy = used / span
+        if program:
+            best.append(at_best(program, 64, 1001 + 2 * turn))
+            shares.append(rates[-1] / (statistics.mean(best) * (1 - busy)))
     figures: dict[str, Any] = {
         what: {**common.spread(values), "p99": common.percentile(values, 0.99)} for what, values in times.items()
     }
     figures["p99_ratio"] = figures["with"]["p99"] / figures["without"]["p99"]
     figures["median_ratio"] = figures["with"]["median"] / figures["without"]["median"]
-    return {**figures, "share_of_time_with_chats": busy, "batch_tokens_per_s": made / span}
+    figures["batch_tokens_per_s"] = common.spread(rates)
+    return {**figures, "idle_share_used": common.spread(shares)} if shares else figures
 
 
 def alone(night: Night, requests: int, text: Any) -> float:
@@ -225,8 +244,9 @@ def direct() -> Iterator[subprocess.Popen[str]]:
         peer.wait()
 
 
-def at_best(peer: subprocess.Popen[str], streams: int, turn: int) -> float:
+def at_best(peer: Peer, streams: int, turn: int) -> float:
     """Return the tokens/s of the engine driven directly, with so many streams at once."""
+    assert peer is not None
     assert peer.stdin is not None
     assert peer.stdout is not None
     peer.stdin.write(f"{streams} {BATCH_TOKENS} {turn}\n")
@@ -288,16 +308,15 @@ def night_records(night: Night) -> dict[str, int]:
         before = rows[-1]["id"]
 
 
-def idle(night: Night, turns: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def idle(night: Night, turns: int, program: Peer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the tokens/s of a batch by itself, and of the engine driven directly in turns with it."""
     shares, best, ours = [], [], []
-    with direct() as program:
-        at_best(program, 64, 0)  # warms up
-        for turn in range(1, turns + 1):
-            best.append(at_best(program, 64, turn))
-            ours.append(alone(night, 256, lambda at, t=turn: f"Tell me a long story about {t} and {at}."))  # type: ignore[misc]
-            best.append(at_best(program, 64, turn + 100))
-            shares.append(ours[-1] / statistics.mean(best[-2:]))
+    at_best(program, 64, 0)  # warms up
+    for turn in range(1, turns + 1):
+        best.append(at_best(program, 64, turn))
+        ours.append(alone(night, 384, story(turn)))
+        best.append(at_best(program, 64, turn + 100))
+        shares.append(ours[-1] / statistics.mean(best[-2:]))
     return {"tokens_per_s": common.spread(ours), "share": common.spread(shares)}, common.spread(best)
 
 
@@ -310,30 +329,53 @@ def engine(
     holds: dict[str, bool] = {}
     rng = random.Random(2)
     name = {"openvino": "embedded engine", "echo": "echo engine"}[kind]
-    rate = {"AIGRID_ENGINE_ECHO_RATE": "200"} if kind == "echo" else {}
-    with common.factory("--engine", kind, env=rate) as factory:
+    settings = {"AIGRID_ENGINE_ECHO_RATE": "200", "AIGRID_ENGINE_SECOND_COPY": str(not options.one_copy)}
+    with common.factory("--engine", kind, env=settings) as factory, contextlib.ExitStack() as stack:
         night = Night(factory, model)
-        if "idle" in parts and kind == "openvino":
-            found["alone"], peer["tokens_per_s"] = idle(night, 3)
+        program: Peer = None
+        if kind == "openvino" and parts & {"idle", "waiting"}:
+            program = stack.enter_context(direct())
+        if "idle" in parts and program:
+            found["alone"], peer["tokens_per_s"] = idle(night, 3, program)
             holds["a batch by itself: at least 90 % of the engine's best tokens/s"] = (
                 found["alone"]["share"]["median"] >= 0.9
             )
         if "waiting" in parts:
-            found["first_token_ms"] = one = waiting(night, options.rounds, options.seconds)
+            rounds = options.rounds if program else max(1, options.rounds // 2)
+            found["first_token_ms"] = one = waiting(night, rounds, options.seconds, program)
             holds[f"{name}: p99 time to first token with a full queue is at most 1.2 of that without"] = (
                 one["p99_ratio"] <= 1.2
             )
-            if peer:
-                rest = peer["tokens_per_s"]["median"] * (1 - one["share_of_time_with_chats"])
-                found["share_of_idle_used_beside_chats"] = share = one["batch_tokens_per_s"] / rest
-                holds["beside chats: at least 90 % of what they leave idle"] = share >= 0.9
+            if program:
+                holds["beside chats: at least 90 % of what they leave idle"] = one["idle_share_used"]["median"] >= 0.9
+        stack.close()
         if "kills" in parts:
-            what = [["gateway"], ["engine"], ["gateway", "engine"]] if kind == "openvino" else [["gateway"]] * 3
+            what = [["gateway"], ["night"], ["gateway", "engine", "night"]] if kind == "openvino" else [["gateway"]] * 3
             found["kills"] = gone = kills(night, 300, 24, lambda at: f"{at} {words(12, rng)}", what)
             wrong = ("lost", "repeated", "charged_without_answer", "answers_not_charged", "nusd_apart")
             good = gone["status"] == "completed" and not any(gone[each] for each in wrong)
             holds[f"{name}: three kill -9 lose nothing, repeat nothing, charge each answer once"] = good
     return found, peer, holds
+
+
+def table(figures: dict[str, Any], peer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows that people should read."""
+    rows: list[dict[str, Any]] = []
+    for kind, found in figures.items():
+        if "alone" in found:
+            ours, share = found["alone"]["tokens_per_s"], found["alone"]["share"]["median"]
+            rows.append(
+                {"what": "a batch alone (tokens/s)", "ours": ours, "peer": peer["tokens_per_s"], "ratio": share}
+            )
+        if "first_token_ms" in found:
+            one = found["first_token_ms"]
+            for name in ("median", "p99"):
+                what = f"{kind}: first token beside batches, {name}; peer: without (ms)"
+                first, second = one["with"][name], one["without"][name]
+                rows.append({"what": what, "ours": first, "peer": second, "ratio": first / second})
+            if "idle_share_used" in one:
+                rows.append({"what": "share used of what chats leave idle", "ours": one["idle_share_used"]})
+    return rows
 
 
 def measure(options: Any) -> dict[str, Any]:
@@ -346,7 +388,7 @@ def measure(options: Any) -> dict[str, Any]:
             figures[kind], direct_figures, held = engine(kind, model, options, set(options.parts.split(",")))
             peer |= direct_figures
             holds |= held
-    return {"name": "overnight", "figures": figures, "peer": peer, "holds": holds}
+    return {"name": "overnight", "figures": figures, "peer": peer, "holds": holds, "table": table(figures, peer)}
 
 
 if __name__ == "__main__":
@@ -354,6 +396,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=4, help="pairs of rounds with and without batches")
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a round")
     parser.add_argument("--parts", default="idle,waiting,kills", help="what to measure")
+    parser.add_argument("--one-copy", action="store_true", help="without a second copy of the model for batches")
     parser.add_argument("--engines", default="openvino,echo", help="which engines")
     arguments = parser.parse_args()
     common.report(measure(arguments), arguments.json)

@@ -68,6 +68,9 @@ class EngineConfig(_Section):
     threads: Annotated[int, _d("inference threads; 0 lets the engine choose"), Meta(ge=0)] = 0
     max_batch: Annotated[int, _d("requests decoded in one step"), Meta(ge=1)] = 64
     cache_gb: Annotated[int, _d("key-value cache in GiB; 0 sizes it from free memory"), Meta(ge=0)] = 0
+    second_copy: Annotated[
+        bool, _d("load the model a second time for batches, at idle priority, where half of the free memory is enough")
+    ] = True
     echo_rate: Annotated[float, _d("echo engine: tokens per second and stream; 0 is unpaced"), Meta(ge=0)] = 0.0
 
 

@@ -112,7 +112,8 @@ class GenerateRequest(msgspec.Struct):
 
     `messages` are OpenAI chat messages (chat) or `prompt` is a text or token ids (completion). `max_tokens` is
     always set: the gateway holds money for that many per choice and the engine must not make more.
-    A `patient` request may wait: an engine that can puts it aside while others want tokens.
+    A `patient` request may wait: an engine that can puts it aside while others want tokens. An `idle` one may wait
+    until nobody wants the processor.
     `body` is the client's own JSON object in the shape of `wire`, for engines that forward it. `hops` counts the
     gateways that it has passed, so that gateways which name each other do not send it around for ever.
     """
@@ -134,6 +135,7 @@ class GenerateRequest(msgspec.Struct):
     body: dict[str, Any] = {}
     hops: int = 0
     patient: bool = False
+    idle: bool = False
 
 
 class EmbedRequest(msgspec.Struct):

@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,6 +30,7 @@ from aigrid.engines.base import (
 )
 from aigrid.engines.meter import Meter, meter_path
 from aigrid.engines.openvino_link import Link, Open
+from aigrid.engines.openvino_night import Night
 from aigrid.engines.openvino_process import WorkerProcess
 from aigrid.engines.openvino_watch import Watch
 
@@ -40,15 +43,30 @@ _READY_WAIT_S = 120.0
 class OpenVinoEngine:
     """Serves the model at `path` (a GGUF file or an OpenVINO folder) under the name `model_id`.
 
-    `run_dir` holds the worker's socket, lock and log; one engine per `run_dir` and `name`.
+    `run_dir` holds the worker's socket, lock and log; one engine per `run_dir` and `name`. An `idle` one runs only while
+    no other process wants to.
     """
 
-    def __init__(self, model_id: str, path: Path, config: EngineConfig, run_dir: Path, name: str = "local") -> None:
+    def __init__(
+        self,
+        model_id: str,
+        path: Path,
+        config: EngineConfig,
+        run_dir: Path,
+        name: str = "local",
+        *,
+        idle: bool = False,
+    ) -> None:
         self.name = self.site = name
         self.patient = True
         self.model_id = model_id
         self._config = config
-        self._process = WorkerProcess(path, config, run_dir, name)
+        self._process = WorkerProcess(path, config, run_dir, name, idle=idle)
+        self._idle = idle
+        self._night: Night | None = None
+        if config.second_copy and config.device == "CPU" and not idle:
+            make = partial(OpenVinoEngine, model_id, path, config, run_dir, f"{name}-overnight", idle=True)
+            self._night = Night(path, config.cache_gb, make)
         self._link: Link | None = None
         self._hello: wire.Hello | None = None
         self._open: dict[int, Open] = {}
@@ -79,6 +97,8 @@ class OpenVinoEngine:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._supervisor
             self._supervisor = None
+        if self._night is not None:
+            await self._night.stop()
         self._ready.clear()
         obeyed = False
         if self._link is not None:
@@ -100,6 +120,14 @@ class OpenVinoEngine:
         """Make tokens for one request; see `Engine`. Answers to the same seed agree as far as rounding allows."""
         if request.body.get("logit_bias"):
             raise BadRequest("this engine cannot bias single tokens: leave logit_bias out", param="logit_bias")
+        governed = self._meter is not None and self._meter.governed  # by somebody who knows of one worker
+        if request.idle and self._night is not None and self._supervisor is not None and not governed:
+            async with self._night.use() as night:
+                if night is not None:
+                    async with aclosing(night.generate(request)) as made:
+                        async for each in made:
+                            yield each
+                    return
         await self._until_ready()
         lean = msgspec.structs.replace(request, body={})
         seq = self._send(lambda seq: wire.Generate(seq, lean))
@@ -152,14 +180,15 @@ class OpenVinoEngine:
         up = self._ready.is_set() and self._failed is None
         doubtful = self._watch is not None and self._watch.doubtful
         pid, meter = self._process.pid, self._meter if up else None
+        night = self._night.engine.load() if self._night and self._night.engine else Load()
         return Load(
             running=begun,
             waiting=len(self._open) - begun,
             capacity=meter.most_running(self._config.max_batch) if meter else self._config.max_batch,
             promised_tokens_per_second=meter.promised if meter else None,
-            tokens_per_second=float(sum(tokens for _, tokens in self._rate)),
+            tokens_per_second=float(sum(tokens for _, tokens in self._rate)) + night.tokens_per_second,
             state="ready" if up and not doubtful else "down" if up or self._failed or self._trouble else "starting",
-            pids=(pid,) if pid and up else (),
+            pids=((pid,) if pid and up else ()) + night.pids,
         )
 
     # The way to the worker and back
@@ -240,9 +269,11 @@ class OpenVinoEngine:
             if watch.killed:
                 self._trouble = watch.verdict
             self._bury(retry=not watch.killed)
+            if self._idle and failures >= _FIRST_TRIES:  # there may be no room for it: others do its work
+                return self._give_up(EngineDied(f"the second engine process {self._trouble}, time and again"))
 
     async def _until_lost(self, link: Link) -> Watch:
-        self._watch = watch = Watch(link, self._process.pid, self._waits)
+        self._watch = watch = Watch(link, self._process.pid, self._waits, idle=self._idle)
         task = asyncio.create_task(watch.run(), name=f"watch-{self.name}")
         try:
             await asyncio.shield(link.lost)

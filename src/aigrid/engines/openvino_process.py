@@ -50,11 +50,12 @@ L = TypeVar("L", bound=asyncio.BaseProtocol)
 class WorkerProcess:
     """One worker: `pid` is 0 until a connection was made."""
 
-    def __init__(self, model: Path, config: EngineConfig, run_dir: Path, name: str) -> None:
+    def __init__(self, model: Path, config: EngineConfig, run_dir: Path, name: str, *, idle: bool = False) -> None:
         self.pid = 0
         self._model = model.absolute()
         self._config = config
         self._name = name
+        self._idle = idle
         self._run_dir = run_dir.absolute()
         self._log = self._run_dir / f"engine-{name}.log"
         self._log_start = 0
@@ -111,7 +112,7 @@ class WorkerProcess:
         command = [sys.executable, "-m", "aigrid.engines.worker", "--socket", str(self.socket)]
         command += ["--model", str(self._model), "--device", config.device, "--threads", str(config.threads)]
         command += ["--max-batch", str(config.max_batch), "--cache-gb", str(config.cache_gb)]
-        command += ["--fingerprint", self.fingerprint()]
+        command += ["--fingerprint", self.fingerprint(), *(["--idle"] if self._idle else [])]
         keep = "ab" if self._log.exists() and self._log.stat().st_size < _LARGEST_LOG else "wb"
         with self._log.open(keep) as log:
             self._log_start = log.tell()

@@ -28,6 +28,7 @@ from aigrid.engines.base import Chunk
 from aigrid.engines.meter import Meter, meter_path
 from aigrid.engines.openvino_batch import Batch
 from aigrid.engines.openvino_load import Loaded, load
+from aigrid.engines.openvino_night import free_gb, idle_priority
 
 EXIT_REFUSED = 3
 """Exit status when the model cannot be served; the last line of standard error says why."""
@@ -220,22 +221,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cache-gb", type=int, default=0, help="key-value cache in GiB; 0 sizes it from free memory")
     parser.add_argument("--fingerprint", default="", help="told to clients, who look whether it is theirs")
     parser.add_argument("--grace-s", type=float, default=30.0, help="seconds to live on without a client")
+    parser.add_argument("--idle", action="store_true", help="run only while no other process wants to")
     return parser.parse_args()
-
-
-def _free_gb() -> float:
-    """Return the memory that can be had without swapping, in GiB."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) / (1 << 20)
-    return 4.0
 
 
 def _load(args: argparse.Namespace) -> Loaded:
     scheduler = genai.SchedulerConfig()
     scheduler.max_num_seqs = args.max_batch
     scheduler.enable_prefix_caching = True
-    scheduler.cache_size = args.cache_gb or max(1, min(4, int(_free_gb() / 4)))
+    scheduler.cache_size = args.cache_gb or max(1, min(4, int(free_gb() / 4)))
     properties = {"INFERENCE_NUM_THREADS": args.threads} if args.threads else {}
     return load(args.model, args.device, properties, scheduler)
 
@@ -243,6 +237,8 @@ def _load(args: argparse.Namespace) -> Loaded:
 def main() -> int:
     """Serve until stopped; returns the exit status."""
     args = _arguments()
+    if args.idle:
+        idle_priority()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C on the terminal is for the client, who tells us
     with contextlib.suppress(OSError):  # when memory runs out, the kernel should take this process first
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_PREFERENCE))

@@ -36,6 +36,34 @@ async def test_the_earlier_deadline_goes_first(night) -> None:
         assert (await it.client.batches.retrieve(late.id)).request_counts.completed < 60
 
 
+class Starved(EchoEngine):
+    """An engine whose idle time never comes."""
+
+    patient = True
+    asked = 0
+
+    async def generate(self, request):
+        self.asked += 1
+        if request.idle:
+            await asyncio.Event().wait()
+        async for chunk in super().generate(request):
+            yield chunk
+
+
+async def test_a_batch_waits_for_idle_time_until_its_deadline_comes_near(night) -> None:
+    engine = Starved()
+    async with night(engine) as it:
+        made = await it.submit([line(f"r{i}") for i in range(5)])
+        async with asyncio.timeout(10):
+            while engine.asked < 5:
+                await asyncio.sleep(0.02)
+        assert (await it.client.batches.retrieve(made.id)).request_counts.completed == 0
+        it.door.gateway.shift.rate = 0.0001  # tokens per second: a day is short
+        it.door.gateway.shift.wake()
+        done = await it.until(made.id)
+        assert (done.status, done.request_counts.completed, engine.asked) == ("completed", 5, 10)
+
+
 async def test_a_live_request_is_not_kept_waiting(night) -> None:
     async with night(EchoEngine(rate=100)) as it:
         made = await it.submit([line(f"r{i}", "[echo tokens=50] x", max_tokens=50) for i in range(100)])

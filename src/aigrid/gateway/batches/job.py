@@ -39,6 +39,7 @@ class Job:
         self.not_before_ns = 0
         self.waits_for = ""
         self.lost = self.closed = False
+        self.pressed = False  # whether it can wait for idle time no longer
         self.changed = asyncio.Event()
         self._gateway, self._runner = gateway, runner
         self._loaded = -1

@@ -42,9 +42,11 @@ _BUDGET_WAIT_NS = 10 * SECOND
 _TROUBLE_WAIT_NS = SECOND
 _MARGIN = 2
 """Work is taken to last so many times as long as it should, so that it starts early enough."""
+_LATEST = 1.25
+"""The same for a batch that waits for idle time: later, it takes what it needs."""
 _FIRST_RATE = 50.0
 """Completion tokens per second that are reckoned with before any were made."""
-_AHEAD = 1.25
+_AHEAD = 2.0
 """Requests sent to an engine that puts them aside by itself, over how many it runs at once: some always wait there."""
 _LONGEST_TURN_S = 1.0
 
@@ -182,6 +184,7 @@ class Shift:
         able = []
         for job in self.jobs.values():
             if job.batch.status == "in_progress" and not job.closed and now < job.batch.deadline_ns:
+                self._press(job, now)
                 job.waits_for = self._reason(job, now)
                 if not job.waits_for and job.ready:
                     able.append(job)
@@ -202,6 +205,17 @@ class Shift:
     def work_ns(self, job: Job) -> int:
         """Return how long the rest of a batch should take at the rate seen lately, in nanoseconds."""
         return int(job.tokens_left / self.rate * SECOND)
+
+    def _press(self, job: Job, now: int) -> None:
+        """See whether a batch can go on waiting for idle time; one that cannot takes back what it left there."""
+        margin = _MARGIN if job.pressed else _LATEST
+        pressed = now + self.work_ns(job) * margin >= job.batch.deadline_ns
+        name = self._engine_of(job)
+        patient = any(getattr(engine, "patient", False) for engine in self._gateway.engines if engine.name == name)
+        if pressed and not job.pressed and patient:
+            for task in job.busy.values():
+                task.cancel()
+        job.pressed = pressed
 
     def _reason(self, job: Job, now: int) -> str:
         """Return what a batch waits for; empty when it may go on."""
@@ -245,7 +259,9 @@ class Shift:
     async def _answer(self, job: Job, line: Line, engine: str) -> None:
         assert self._keeper is not None
         batch = job.batch
-        attempt = Attempt(self._gateway, batch.id, batch.plan.endpoint, line, self.turn, self._keeper.keep)
+        attempt = Attempt(
+            self._gateway, batch.id, batch.plan.endpoint, line, self.turn, self._keeper.keep, idle=not job.pressed
+        )
         again = True
         try:
             key = self._gateway.ledger.key(batch.key_id)

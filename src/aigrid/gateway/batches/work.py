@@ -76,8 +76,10 @@ def understand(gateway: "Gateway", endpoint: str, body: bytes, key: Key) -> Aske
 class Attempt:
     """One try to answer a request of a batch."""
 
-    def __init__(self, gateway: "Gateway", batch: str, endpoint: str, line: Line, turn: Turn, keep: Keep) -> None:
-        self._gateway = gateway
+    def __init__(
+        self, gateway: "Gateway", batch: str, endpoint: str, line: Line, turn: Turn, keep: Keep, *, idle: bool
+    ) -> None:
+        self._gateway, self._idle = gateway, idle
         self._batch, self._endpoint, self._line = batch, endpoint, line
         self._turn, self._keep = turn, keep
         self._began = mono_ns()
@@ -101,6 +103,7 @@ class Attempt:
             if isinstance(asked.parsed, ParsedEmbedding):
                 make = self._embedded(asked, asked.parsed, hold)
             else:
+                asked.parsed.generate.idle = self._idle
                 asked.parsed.generate.max_tokens = hold.completion_bound // order.n
                 make = self._generated(asked, asked.parsed, hold)
             result = await make
