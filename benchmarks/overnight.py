@@ -1,6 +1,7 @@
 """The overnight shift beside interactive requests: what it costs them, what it makes of idle time, what kills lose.
 
 1. `waiting`: time to first token of interactive chats, in turns with a full queue of batches and without one.
+   `shared` is the same without a second copy of the model.
 2. `idle`: tokens/s of a batch by itself against the engine driven directly with 64 streams; and, while the chats of (1)
    run, against the same rate over the time in which no chat was in the engine.
 3. `kills`: `kill -9` of gateway, engine, and both while a batch runs: each request has one answer, charged once.
@@ -329,19 +330,19 @@ def engine(
     holds: dict[str, bool] = {}
     rng = random.Random(2)
     name = {"openvino": "embedded engine", "echo": "echo engine"}[kind]
-    settings = {"AIGRID_ENGINE_ECHO_RATE": "200", "AIGRID_ENGINE_SECOND_COPY": str(not options.one_copy)}
-    with common.factory("--engine", kind, env=settings) as factory, contextlib.ExitStack() as stack:
+    rate = {"AIGRID_ENGINE_ECHO_RATE": "200"} if kind == "echo" else {}
+    with common.factory("--engine", kind, env=rate) as factory, contextlib.ExitStack() as stack:
         night = Night(factory, model)
         program: Peer = None
         if kind == "openvino" and parts & {"idle", "waiting"}:
             program = stack.enter_context(direct())
         if "idle" in parts and program:
-            found["alone"], peer["tokens_per_s"] = idle(night, 3, program)
+            found["alone"], peer["tokens_per_s"] = idle(night, 2, program)
             holds["a batch by itself: at least 90 % of the engine's best tokens/s"] = (
                 found["alone"]["share"]["median"] >= 0.9
             )
         if "waiting" in parts:
-            rounds = options.rounds if program else max(1, options.rounds // 2)
+            rounds = options.rounds if program else 2
             found["first_token_ms"] = one = waiting(night, rounds, options.seconds, program)
             holds[f"{name}: p99 time to first token with a full queue is at most 1.2 of that without"] = (
                 one["p99_ratio"] <= 1.2
@@ -355,6 +356,9 @@ def engine(
             wrong = ("lost", "repeated", "charged_without_answer", "answers_not_charged", "nusd_apart")
             good = gone["status"] == "completed" and not any(gone[each] for each in wrong)
             holds[f"{name}: three kill -9 lose nothing, repeat nothing, charge each answer once"] = good
+    if "shared" in parts and kind == "openvino":
+        with common.factory("--engine", kind, env={"AIGRID_ENGINE_SECOND_COPY": "false"}) as factory:
+            found["first_token_ms_in_one_worker"] = waiting(Night(factory, model), 2, options.seconds, None)
     return found, peer, holds
 
 
@@ -367,10 +371,12 @@ def table(figures: dict[str, Any], peer: dict[str, Any]) -> list[dict[str, Any]]
             rows.append(
                 {"what": "a batch alone (tokens/s)", "ours": ours, "peer": peer["tokens_per_s"], "ratio": share}
             )
-        if "first_token_ms" in found:
-            one = found["first_token_ms"]
+        for where, one in found.items():
+            if not where.startswith("first_token_ms"):
+                continue
+            title = kind + ", one worker for all" * where.endswith("worker")
             for name in ("median", "p99"):
-                what = f"{kind}: first token beside batches, {name}; peer: without (ms)"
+                what = f"{title}: first token beside batches, {name}; peer: without (ms)"
                 first, second = one["with"][name], one["without"][name]
                 rows.append({"what": what, "ours": first, "peer": second, "ratio": first / second})
             if "idle_share_used" in one:
@@ -395,8 +401,7 @@ if __name__ == "__main__":
     parser = common.arguments("the overnight shift beside interactive requests")
     parser.add_argument("--rounds", type=int, default=4, help="pairs of rounds with and without batches")
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a round")
-    parser.add_argument("--parts", default="idle,waiting,kills", help="what to measure")
-    parser.add_argument("--one-copy", action="store_true", help="without a second copy of the model for batches")
+    parser.add_argument("--parts", default="idle,waiting,kills,shared", help="what to measure")
     parser.add_argument("--engines", default="openvino,echo", help="which engines")
     arguments = parser.parse_args()
     common.report(measure(arguments), arguments.json)

@@ -185,7 +185,7 @@ def error_types() -> Iterator[str]:
 
 
 def special_codes() -> dict[str, str]:
-    """Return the codes that are given where an error is raised, and the class of that error."""
+    """Return the codes given where an error is raised, or by a class of a part, and the class of that error."""
     found: dict[str, str] = {}
     kinds = {kind.__name__ for kind in error_classes()}
     for file in sorted(SOURCE.rglob("*.py")):
@@ -194,6 +194,12 @@ def special_codes() -> dict[str, str]:
                 for keyword in node.keywords:
                     if keyword.arg == "code" and isinstance(keyword.value, ast.Constant) and keyword.value.value:
                         found[str(keyword.value.value)] = node.func.id
+            if isinstance(node, ast.ClassDef) and file != Path(errors.__file__):
+                bases = {base.id for base in node.bases if isinstance(base, ast.Name)} & kinds - {"AigridError"}
+                for line in node.body if bases else []:
+                    match line:
+                        case ast.Assign([ast.Name("default_code")], ast.Constant(code)):
+                            found[str(code)] = bases.pop()
     return dict(sorted(found.items()))
 
 

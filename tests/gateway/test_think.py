@@ -81,6 +81,16 @@ async def test_a_tier_that_does_not_think_asks_once_whatever_the_effort(door, ti
         assert [each.tier for each in await at.records()] == [wanted]
 
 
+async def test_a_request_that_does_not_think_has_a_trace_for_who_asks(door):
+    async with door([Mind("it is 42")]) as at:
+        status, _, body = await at.chat(aigrid={"trace": True})
+        assert status == 200, body
+        assert body["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0
+        trace = body["aigrid"]["thinking"]
+        assert (trace["strategy"], trace["winner"], trace["calls"]) == ("plain", 1, 1)
+        assert [each["text"] for each in trace["candidates"]] == ["it is 42"]
+
+
 async def test_every_endpoint_thinks(door):
     async with door([Mind("answer: 42")]) as at:
         ask = {"model": "echo", "service_tier": "think", "max_tokens": 2000, "aigrid": {"trace": True}}

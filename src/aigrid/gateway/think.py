@@ -63,7 +63,7 @@ class Thinking:
             route = self._router.route(plan.model)
         changes = {"strategy": asked.strategy, "n": asked.n, "scorer": asked.scorer, "rounds": asked.rounds}
         plan = msgspec.structs.replace(plan, **{name: value for name, value in changes.items() if value is not None})
-        if plan.plain and asked.caps is None:
+        if plan.plain and asked.caps is None and not asked.trace:
             return route
         if generate.n > 1:
             raise BadRequest(
