@@ -237,6 +237,9 @@ async def test_a_registry_with_a_password(registry_with_password, make, tmp_path
 async def test_what_is_not_there_and_who_is_not_there(registry_process, make, monkeypatch):
     with pytest.raises(NotFound, match="no such pack"):
         await pull(registry_process.url, "team/nothing")
+    await push(make(), registry_process.url, "team/something")
+    with pytest.raises(NotFound, match=r"there are: 1\.0$"):
+        await pull(registry_process.url, "team/something", tag="2.0")
     monkeypatch.setattr("aigrid.packs.registry.TRIES", 1)
     with pytest.raises(RegistryError, match="127"):
         await pull("127.0.0.1:9", "team/nothing")

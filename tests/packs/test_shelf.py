@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,14 @@ def test_moving_leaves_nothing_behind(shelf, make):
     folder = make()
     shelf.put(folder, move=True)
     assert not folder.exists()
+    assert packs.verify(shelf.get("router").path, keys.trusted()).ok
+
+
+def test_moving_from_another_disk(shelf, make):
+    if not os.access("/dev/shm", os.W_OK) or os.stat("/dev/shm").st_dev == os.stat(shelf.folder.parent).st_dev:
+        pytest.skip("no second file system here: /dev/shm is the same as the state folder's")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        shelf.put(make(out=Path(folder) / "pack"), move=True)
     assert packs.verify(shelf.get("router").path, keys.trusted()).ok
 
 

@@ -66,10 +66,12 @@ def list_(as_json: Json = False) -> None:
 @app.command("inspect")
 def inspect(which: Which, as_json: Json = False) -> None:
     """Show what a pack is: its base model, files, evidence, data, and who signed it."""
+    from aigrid.cli.progress import moving
     from aigrid.packs import keys, verify
 
     pack = _find(which)
-    report = verify(pack.path, keys.trusted())
+    with moving(f"Checking {which}", pack.manifest.size) as (tell, _):
+        report = verify(pack.path, keys.trusted(), tell)
     about = pack.manifest
 
     def show(console: "Console") -> None:
@@ -128,15 +130,18 @@ def build(
     from aigrid.packs.recipe import load, make
 
     plan = load(recipe)
+    shelf = Shelf()
+    shelf.folder.mkdir(parents=True, exist_ok=True)
+    # Made beside the shelf, so that it gets there by being renamed; each byte is copied once and signed once.
     with (
-        TemporaryDirectory(prefix="aigrid-pack-") as folder,
-        moving(f"Packing {plan.manifest.name}", plan.bytes) as bar,
+        TemporaryDirectory(prefix=".build-", dir=shelf.folder) as folder,
+        moving(f"Packing {plan.manifest.name}", plan.bytes * (1 if unsigned else 2)) as (tell, _),
     ):
         target = out or Path(folder) / "pack"
-        make(plan, target, bar[0])
+        make(plan, target, tell)
         if not unsigned:
-            sign(target)
-        pack = open(target) if out else Shelf().put(target)
+            sign(target, progress=tell)
+        pack = open(target) if out else shelf.put(target, move=True)
     about = f"{pack.manifest.name}:{pack.manifest.version} ({megabytes(pack.manifest.size)}) is at {pack.path}"
     emit(as_dict(pack), as_json, lambda console: console.print(f"{about}\n{pack.digest}", markup=False))
 
@@ -148,10 +153,12 @@ def sign(
     as_json: Json = False,
 ) -> None:
     """Sign a pack in the format of OpenSSF model-signing; the first signature makes this installation's key."""
+    from aigrid.cli.progress import moving
     from aigrid.packs import keys, signing
 
     pack = _find(which)
-    id = signing.sign(pack.path, keys.load_private(key) if key else None)
+    with moving(f"Signing {which}", pack.manifest.size) as (tell, _):
+        id = signing.sign(pack.path, keys.load_private(key) if key else None, tell)
     emit({"digest": pack.digest, "key": id}, as_json, lambda console: console.print(f"Signed with the key {id[:12]}."))
 
 

@@ -82,6 +82,14 @@ class Registry:
             raise PackError(f"{self.reference.host} gave another manifest than {version[:19]}…", code="pack_tampered")
         return answer.body, answer.headers.get("Content-Type", "").partition(";")[0].strip()
 
+    async def tags(self) -> list[str]:
+        """Return the tags that the repository has; none where there is no such repository."""
+        answer = await self.ask("GET", "tags/list", fine=(200, 404))
+        if answer.status == 404:
+            return []
+        found = read_json(answer.body, dict[str, Any], "the list of tags").get("tags")
+        return sorted(str(tag) for tag in found) if isinstance(found, list) else []
+
     async def put_manifest(self, version: str, data: bytes, media_type: str) -> Answer:
         """Store a manifest under a tag or its digest."""
         return await self.ask("PUT", f"manifests/{version}", data=data, headers={"Content-Type": media_type})

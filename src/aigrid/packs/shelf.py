@@ -59,7 +59,7 @@ class Shelf:
             with folders.staged(target) as stage:
                 if move:
                     for child in path.iterdir():
-                        os.rename(child, stage / child.name)
+                        shutil.move(child, stage / child.name)  # which copies where it is on another disk
                     path.rmdir()
                 else:
                     shutil.copytree(path, stage, dirs_exist_ok=True)
@@ -90,7 +90,7 @@ class Shelf:
     def packs(self) -> list[Pack]:
         """Return all packs, by name and then by when they were made; damaged ones are left out (`verify` names them)."""
         found = []
-        for folder in sorted(self.folder.glob("*/")):
+        for folder in sorted(self.folder.glob("[!.]*/")):
             for version in self.versions(folder.name):
                 with contextlib.suppress(AigridError):
                     found.append(open_pack(folder / version))

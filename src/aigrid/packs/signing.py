@@ -15,6 +15,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from aigrid.packs import folders
+from aigrid.packs.folders import Progress
 from aigrid.packs.keys import PublicKey, own, public_pem, sign_bytes
 from aigrid.packs.manifest import PackError
 from aigrid.packs.oci import MAX_DOCUMENT
@@ -92,7 +93,7 @@ class Signature(msgspec.Struct, frozen=True):
         return next((key for key in keys if key.id == self.key_id), None)
 
 
-def sign(path: Path, key: ec.EllipticCurvePrivateKey | None = None) -> str:
+def sign(path: Path, key: ec.EllipticCurvePrivateKey | None = None, progress: Progress | None = None) -> str:
     """Sign a pack's folder with a private key, by default this installation's; return the id of the key.
 
     The pack is checked first: nothing that is damaged gets a signature. One that is there is replaced.
@@ -101,7 +102,7 @@ def sign(path: Path, key: ec.EllipticCurvePrivateKey | None = None) -> str:
     from aigrid.packs.reading import open_pack
 
     pack = open_pack(path)
-    return write(path, pack.manifest.name, digests(pack), key)
+    return write(path, pack.manifest.name, digests(pack, progress), key)
 
 
 def write(path: Path, name: str, files: Mapping[str, str], key: ec.EllipticCurvePrivateKey | None = None) -> str:

@@ -98,7 +98,9 @@ async def pull(
     reference = registry.reference
     found = await registry.manifest(reference.version)
     if found is None:
-        raise NotFound(f"{reference}: the registry has no such pack", param="reference")
+        tags = [tag for tag in await registry.tags() if not tag.startswith("sha256-")]
+        there = f"; there are: {', '.join(tags[:20])}" if tags else ""
+        raise NotFound(f"{reference}: the registry has no such pack{there}", param="reference")
     data, _ = found
     image = _image(data, str(reference))
     digest = digest_of(data)
