@@ -68,6 +68,8 @@ def test_it_is_a_modelpack_as_its_spec_has_it(make):
         about = json.loads(layer["annotations"]["org.cncf.model.file.metadata+json"])
         assert set(about) == {"name", "mode", "uid", "gid", "size", "mtime", "typeflag"}
         assert about["size"] == layer["size"]
+        titles = (layer["annotations"][f"org.{name}"] for name in ("opencontainers.image.title", "cncf.model.filepath"))
+        assert len(set(titles)) == 1
     config = json.loads((folder / "blobs/sha256" / image["config"]["digest"][7:]).read_bytes())
     assert set(config) == {"descriptor", "config", "modelfs"}
     assert set(config["descriptor"]) <= {"createdAt", "name", "version", "title", "description", "licenses", "family"}

@@ -17,6 +17,7 @@ CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 LAYER_TYPE = "application/vnd.cncf.model.{}.v1.raw"
 FILEPATH = "org.cncf.model.filepath"
 FILE_METADATA = "org.cncf.model.file.metadata+json"
+TITLE = "org.opencontainers.image.title"
 ROLE = "org.aigrid.pack.role"
 KIND = "org.aigrid.pack.kind"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -95,7 +96,7 @@ def derive(manifest: Manifest) -> Derived:
     layers = tuple(_layer(file) for file in sorted((*manifest.files, own), key=lambda file: file.path))
     config = canonical(_config(manifest, layers))
     annotations = {
-        "org.opencontainers.image.title": manifest.name,
+        TITLE: manifest.name,
         "org.opencontainers.image.version": manifest.version,
         "org.opencontainers.image.created": manifest.created,
         KIND: manifest.kind,
@@ -128,7 +129,12 @@ def index_of(image: bytes, version: str) -> bytes:
 def _layer(file: File) -> Descriptor:
     name = file.path.rsplit("/", 1)[-1]
     metadata = {"name": name, "mode": 0o644, "uid": 0, "gid": 0, "size": file.size, "mtime": _EPOCH, "typeflag": 48}
-    annotations = {FILEPATH: file.path, FILE_METADATA: canonical(metadata).decode(), ROLE: file.role}
+    annotations = {
+        FILEPATH: file.path,
+        FILE_METADATA: canonical(metadata).decode(),
+        TITLE: file.path,  # by which `oras pull` names the file
+        ROLE: file.role,
+    }
     return Descriptor(LAYER_TYPE.format(ROLES[file.role]), file.digest, file.size, annotations=annotations)
 
 

@@ -74,7 +74,7 @@ async def _push_signature(pack: Pack, data: bytes, registry: Registry) -> None:
                 signing.BUNDLE_TYPE,
                 digest_of(data),
                 len(data),
-                annotations={"org.opencontainers.image.title": signing.SIGNATURE},
+                annotations={oci.TITLE: signing.SIGNATURE},
             ),
         ),
         subject=oci.Descriptor(oci.MANIFEST_TYPE, pack.digest, len(pack.derived.image)),
