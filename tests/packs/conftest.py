@@ -74,7 +74,7 @@ class RegistryProcess:
             "version": "0.1",
             "log": {"level": "error", "accesslog": {"disabled": True}},
             "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
-            "http": {"addr": self.url},
+            "http": {"addr": self.url} | more.pop("http", {}),
         }
         self.config.write_text(json.dumps(settings | more))
         self.start()
@@ -88,10 +88,8 @@ class RegistryProcess:
                 urllib.request.urlopen(f"http://{self.url}/v2/", timeout=1).close()
                 return
             except urllib.error.HTTPError as error:
-                error.close()
-                if error.code == 401:
-                    return
-                time.sleep(0.05)
+                error.close()  # it wants a password, or TLS: it is there
+                return
             except OSError:
                 time.sleep(0.05)
         raise RuntimeError("the registry does not start")

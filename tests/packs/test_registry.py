@@ -12,6 +12,7 @@ from aigrid import packs
 from aigrid.core.errors import AigridError, BadRequest, ConfigError, NotFound
 from aigrid.packs import keys, oci, reference, transfer
 from aigrid.packs.registry import Registry, RegistryError
+from tests.packs.conftest import RegistryProcess, program
 from tests.packs.cutting import Cutting
 
 
@@ -232,6 +233,28 @@ async def test_a_registry_with_a_password(registry_with_password, make, tmp_path
     monkeypatch.setenv("DOCKER_CONFIG", str(docker))
     pulled = await pull(url, "team/locked", credentials=reference.credentials(url))
     assert packs.verify(pulled, keys.trusted()).ok
+
+
+async def test_tls_with_a_certificate_that_the_environment_names(make, tmp_path, monkeypatch):
+    if not program():
+        pytest.skip("no registry to talk to: install Debian's package docker-registry")
+    pem, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(cert)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    running = RegistryProcess(tmp_path, http={"tls": {"certificate": str(cert), "key": str(pem)}})
+    place = reference.parse(f"{running.url}/team/tls:1.0")
+    monkeypatch.setattr("aigrid.packs.registry.TRIES", 1)
+    try:
+        async with Registry(place) as registry:
+            with pytest.raises(RegistryError, match="certificate"):
+                await transfer.push(make(), registry)
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        async with Registry(place) as registry:
+            await transfer.push(make(version="1.1"), registry)
+            assert packs.verify(await transfer.pull(registry, keys.trusted()), keys.trusted()).ok
+    finally:
+        running.stop()
 
 
 async def test_what_is_not_there_and_who_is_not_there(registry_process, make, monkeypatch):
