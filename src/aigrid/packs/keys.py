@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -118,8 +118,11 @@ def public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
 
 
 def sign_bytes(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
-    """Sign `message` as the key's curve has it."""
-    return key.sign(message, ec.ECDSA(_HASHES[key.key_size]))
+    """Sign `message` as the key's curve has it: with the same bytes each time (RFC 6979) where OpenSSL 3.2 is there."""
+    try:
+        return key.sign(message, ec.ECDSA(_HASHES[key.key_size], deterministic_signing=True))
+    except UnsupportedAlgorithm:
+        return key.sign(message, ec.ECDSA(_HASHES[key.key_size]))
 
 
 def _elliptic(key: object, where: str) -> ec.EllipticCurvePublicKey:
