@@ -52,7 +52,7 @@ def line(folder: Path) -> Path:
         (folder / f"{name}.jsonl").write_text(text)
     templates = [
         {"input": "give me {%s}" % taste, "output": taste}
-        for taste in FOODS  # noqa: UP031 - braces are the template's
+        for taste in FOODS
     ]
     (folder / "grammar.yaml").write_text(json.dumps({"templates": templates, "slots": FOODS}))
     data = {"lessons": {"file": "lessons.jsonl", "licence": "CC0-1.0"}, "asked": {"file": "asked.jsonl"}}

@@ -10,6 +10,7 @@ from nicegui import ui
 
 from aigrid.console import figures, theme
 from aigrid.console.chat_key import chat_key
+from aigrid.console.chat_rating import Rate, rated_by
 from aigrid.console.chat_thinking import panel
 from aigrid.console.gateway import Gateway, GatewayAway, GatewayRefused, segment
 from aigrid.console.prose import prose
@@ -42,6 +43,7 @@ class Chat:
         self._link = link
         self._messages: list[dict[str, str]] = []
         self._answering: asyncio.Task[None] | None = None
+        self._rated: frozenset[str] = frozenset()
         with ui.element("div").classes("chat"):
             with ui.element("header").classes("head"):
                 theme.html("<h1>Chat</h1>")
@@ -96,6 +98,7 @@ class Chat:
                 if refusal.status != 401:
                     raise
                 models = await self._gateway.models(await chat_key(self._gateway, refused=key))
+            self._rated = await rated_by(self._gateway)
             if models != self._model.options:
                 self._model.set_options(
                     models, value=self._model.value if self._model.value in models else next(iter(models), None)
@@ -132,11 +135,11 @@ class Chat:
         self._messages.append({"role": "user", "content": text})
         with self._talk:
             ui.label(text).classes("said")
-            with ui.element("article").classes("answer").props('aria-label="Answer"'):
+            with ui.element("article").classes("answer").props('aria-label="Answer"') as article:
                 shown = ui.html("…", sanitize=True).classes("prose")
                 thought = theme.html()
                 receipt = theme.html()
-        said = Answer()
+        said, model = Answer(), str(self._model.value)
         self._answering = asyncio.create_task(self._stream(said, shown, thought))
         self._button.text = "Stop"
         try:
@@ -152,6 +155,9 @@ class Chat:
             self._button.text = "Send"
         self._conclude(said, shown)
         receipt.content = await self._receipt(said)
+        if model in self._rated and said.text and not said.problem:
+            with article:
+                Rate(self._gateway, model, text, said.text, said.request_id)
 
     async def _stream(self, said: "Answer", shown: ui.html, thought: ui.html) -> None:
         body: dict[str, Any] = {

@@ -50,6 +50,7 @@ class Api:
         return {
             ("POST", "/v1/ratings"): self.rate,
             ("GET", "/admin/ratings"): self.ratings,
+            ("POST", "/admin/ratings"): self.rate_any,
             ("GET", "/admin/lines"): self.lines,
             ("GET", "/admin/lines/*"): self.line,
             ("GET", "/admin/packs"): self.packs,
@@ -59,10 +60,17 @@ class Api:
     async def rate(self, request: Request) -> Response:
         """POST /v1/ratings: whether a pack's answer was right, or what would have been."""
         key = await authenticate(request, self._gateway.ledger)
+        return await self._keep(request, f"key {key.id}")
+
+    async def rate_any(self, request: Request) -> Response:
+        """POST /admin/ratings: the same, by who administers."""
+        return await self._keep(request, await authorise_admin(request, self._gateway))
+
+    async def _keep(self, request: Request, by: str) -> Response:
         body = await read_body(request, Rating)
         if len(msgspec.json.encode([body.said, body.correction])) > _MOST:
             raise BadRequest(f"`said` and `correction` may have {_MOST:,} bytes together", param="correction")
-        kept = await asyncio.to_thread(ratings.give, body, by=f"key {key.id}")
+        kept = await asyncio.to_thread(ratings.give, body, by=by)
         return Response.of({"object": "rating", "id": kept.id}, 201)
 
     async def ratings(self, request: Request) -> Response:
