@@ -50,10 +50,7 @@ def line(folder: Path) -> Path:
     for name, rows in {"lessons": lessons, "asked": asked}.items():
         text = "".join(json.dumps({"input": text, "output": taste}) + "\n" for text, taste in rows)
         (folder / f"{name}.jsonl").write_text(text)
-    templates = [
-        {"input": "give me {%s}" % taste, "output": taste}
-        for taste in FOODS
-    ]
+    templates = [{"input": f"give me {{{taste}}}", "output": taste} for taste in FOODS]
     (folder / "grammar.yaml").write_text(json.dumps({"templates": templates, "slots": FOODS}))
     data = {"lessons": {"file": "lessons.jsonl", "licence": "CC0-1.0"}, "asked": {"file": "asked.jsonl"}}
     (folder / "line.yaml").write_text(json.dumps({"line": "crash", "data": data, "stages": STAGES}))
