@@ -150,7 +150,8 @@ def administration() -> Iterator[str]:
     """Yield the endpoints under `/admin/`, from the docstrings of their handlers."""
     yield row("endpoint", "what it does")
     yield "|---|---|"
-    for file in [*sorted((SOURCE / "gateway").glob("admin*.py")), *sorted((SOURCE / "agents").glob("api*.py"))]:
+    above = [*sorted((SOURCE / "agents").glob("api*.py")), SOURCE / "ran" / "harvest" / "attach.py"]
+    for file in [*sorted((SOURCE / "gateway").glob("admin*.py")), *above]:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.AsyncFunctionDef):
                 text = ast.get_docstring(node) or ""

@@ -36,3 +36,19 @@ def test_an_unknown_model_names_the_known_ones():
 def test_no_model_loaded_yet_is_not_a_mistake_of_the_caller():
     with pytest.raises(Unavailable, match="not ready"):
         Router([Down()], {}).route("echo")
+
+
+def test_an_engine_whose_promise_is_used_up_comes_after_one_that_has_room():
+    class Harvested(EchoEngine):
+        made = 90.0
+
+        def load(self):
+            return Load(tokens_per_second=self.made, promised_tokens_per_second=100.0)
+
+    a, b = Harvested("a"), EchoEngine("b")
+    router = Router([a, b], {})
+    assert router.route("echo").engines == [a, b]
+    a.made = 100.0
+    assert router.route("echo").engines == [b, a]
+    router.failed(b)
+    assert router.route("echo").engines == [a, b], "spent is better than broken"

@@ -91,6 +91,9 @@ def test_a_busy_radio_has_its_processor_for_itself(scene, work):
     decision = scene.go(8.0)
     assert 0 not in decision.processors
     assert os.sched_getaffinity(work.pid) == decision.processors
+    Meter(work.meter_path)["slots"] = 64
+    scene.go()
+    assert Meter(work.meter_path)["most_running"] == 64 * len(decision.processors) // len(os.sched_getaffinity(0))
     assert scene.co.reason == "the radio will need most of its processor: AI keeps off it"
 
 
@@ -206,10 +209,10 @@ def test_what_is_not_permitted_is_said_and_ai_waits_beside_an_ordinary_radio(tmp
     scene = Scene(tmp_path / "page", work)
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    scene.page.write({"real_time": 0})
     scene.harvester.governor = CpuGovernor(work.pid, Path("/nowhere"))
     scene.harvester.govern()
     try:
-        scene.page.write({"real_time": 0})
         assert scene.go().pause
         assert "cannot be kept away" in scene.co.reason
         said = " ".join(scene.co.notes)
@@ -230,12 +233,15 @@ def test_control_groups_are_found_or_said_to_be_missing(tmp_path):
     assert control_group(tmp_path) == ("cgroup v2", tmp_path)
 
 
-def test_the_engine_is_given_back_as_it_was(tmp_path, work):
+@pytest.mark.parametrize("radio_first", [0, 1])
+def test_the_engine_is_given_back_as_it_was(tmp_path, work, radio_first):
     before = os.sched_getscheduler(work.pid), os.sched_getaffinity(work.pid)
     groups = Path(f"/proc/{work.pid}/cgroup").read_text()
     scene = Scene(tmp_path / "page", work)
+    scene.page.write({"real_time": radio_first})
     scene.harvester.govern()
     scene.go(0.3)
+    assert (Path(f"/proc/{work.pid}/cgroup").read_text() == groups) == bool(radio_first or scene.co.notes)
     assert os.sched_getscheduler(work.pid) == os.SCHED_IDLE
     scene.harvester.let_go()
     assert (os.sched_getscheduler(work.pid), os.sched_getaffinity(work.pid)) == before

@@ -11,18 +11,23 @@ import typer
 
 from aigrid.cli import ran_compare
 from aigrid.cli.output import Json, emit, err, table, warn
+from aigrid.cli.ran_harvest import Tell, harvesting, prepare
 from aigrid.core.errors import BadRequest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
+    from aigrid.ran.harvest.harvester import Harvester
     from aigrid.ran.radio import Radio, Summary
     from aigrid.ran.state import RadioState
 
 app = typer.Typer(no_args_is_help=True, help="Run 5G radio work with real deadlines on this machine.")
 BARS = " ▁▂▃▄▅▆▇█"
 LOOK_S = 0.25
+Harvest = Annotated[
+    bool, typer.Option("--harvest", help="Give the engine of this machine's factory what the radio leaves idle.")
+]
 
 app.command("compare")(ran_compare.compare)
 
@@ -47,6 +52,7 @@ def run(
         bool, typer.Option(help="The control: the same slots without the work, the machine's own floor.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of what is generated.")] = 0,
+    harvest: Harvest = False,
     as_json: Json = False,
 ) -> None:
     """Run a radio and say how many of its deadlines it met.
@@ -67,22 +73,26 @@ def run(
         warn("pinned and without the real-time class, the radio waits for whatever else runs on that processor")
     if not as_json:
         err().print("preparing the radio (the first start compiles its kernels) …", style="dim")
+    prepare(harvest)
     with Radio(plan) as radio:
         for text in radio.notes:
             warn(text)
-        watch(radio, not as_json)
+        with harvesting(radio.page, harvest) as tell:
+            watch(radio, not as_json, tell)
         result = radio.wait()
     emit(dataclasses.asdict(result), as_json, lambda console: console.print(page(result)))
     if result.ended != "done":
         raise BadRequest(f"{result.ended}; what it did until then is above", code="radio_died")
 
 
-def watch(radio: "Radio", show: bool) -> None:
-    """Draw the radio until it ends."""
+def watch(radio: "Radio", show: bool, tell: Tell) -> None:
+    """Draw the radio, and what is harvested beside it, until it ends."""
     with live(show) as view:
         while radio.alive:
+            state = radio.state()
+            harvester = tell(state)
             if view is not None:
-                view.update(picture(radio.state()))
+                view.update(picture(state, harvester))
             time.sleep(LOOK_S)
 
 
@@ -107,8 +117,8 @@ def bars(histogram: Any) -> str:
     return "".join(BARS[round(float(value) / top * (len(BARS) - 1))] for value in octaves)
 
 
-def picture(state: "RadioState") -> "RenderableType":
-    """Return the radio at one moment: slots, deadlines, load."""
+def picture(state: "RadioState", harvester: "Harvester | None" = None) -> "RenderableType":
+    """Return the radio at one moment: slots, deadlines, load; and the AI beside it."""
     import numpy as np
 
     grid = table("", "")
@@ -122,6 +132,14 @@ def picture(state: "RadioState") -> "RenderableType":
     grid.add_row("blocks, last 0.5 s", f"{line} {100 * float(np.mean(load)):.0f} %")
     work = float(state.recent_work_ns.sum()) / (len(state.recent_work_ns) * max(1, state.slot_ns))
     grid.add_row("processor", f"{100 * work:.0f} % of one")
+    if harvester is not None:
+        co = harvester.co
+        kept = f", kept in {co.kept:,} of {co.kept + co.broken:,} windows of 10 s" if co.kept + co.broken else ""
+        grid.add_row("next second", f"{100 * co.need_low:.0f} to {100 * co.need_high:.0f} % of one (90 %)")
+        grid.add_row("AI", f"{co.tokens_per_second:,.0f} tokens/s, {100 * co.engine_cpu:.0f} % of one processor")
+        grid.add_row("promised", f"{co.promised:,.0f} tokens/s{kept}")
+        grid.add_row("halted", f"{co.halts:,} times, {co.held_s:.2f} s in all")
+        grid.add_row("why", co.reason)
     return grid
 
 
@@ -146,6 +164,7 @@ def watch_other(
     prb: Annotated[int, typer.Option(help="Resource blocks of its cell, where it does not say (oai, aerial).")] = 106,
     seconds: Annotated[float, typer.Option(help="How long to watch; 0: until Ctrl-C.")] = 0.0,
     page_path: Annotated[Path | None, typer.Option("--page", help="Where to keep the page of state.")] = None,
+    harvest: Harvest = False,
     as_json: Json = False,
 ) -> None:
     """Read another radio's own counters, and show and publish them as this program's radio does.
@@ -157,12 +176,14 @@ def watch_other(
     from aigrid.ran.adapters.sources import watch_radio
     from aigrid.ran.state import Page
 
+    prepare(harvest)
     with tempfile.TemporaryDirectory(prefix="aigrid-radio-") as folder:
         page = Page(page_path or Path(folder) / "page", create=True)
-        with live(not as_json) as view:
+        with harvesting(page.path, harvest) as tell, live(not as_json) as view:
             for _ in watch_radio(kind, source, prb, seconds, page):
+                harvester = tell(page.read())
                 if view is not None:
-                    view.update(picture(page.read()))
+                    view.update(picture(page.read(), harvester))
         state = page.read()
     said = {name: getattr(state, name) for name in (
         "slot", "cell_prb", "on_time", "downlink_done", "downlink_missed", "uplink_done", "uplink_missed", "bad_blocks",

@@ -20,7 +20,19 @@ def serve(settings: ConsoleSettings) -> None:
     os.environ["NICEGUI_STORAGE_PATH"] = str(home() / "console")  # read once, when NiceGUI is imported
     from nicegui import app, ui
 
-    from aigrid.console import agents, agents_memory, agents_run, batches, chat, keys, knowledge, ledger, lines, theme
+    from aigrid.console import (
+        agents,
+        agents_memory,
+        agents_run,
+        batches,
+        chat,
+        keys,
+        knowledge,
+        ledger,
+        lines,
+        radio,
+        theme,
+    )
     from aigrid.console import home as factory
     from aigrid.console.login import Login
 
@@ -64,6 +76,7 @@ def serve(settings: ConsoleSettings) -> None:
         "/agents": agents.build,
         "/lines": lines.build,
         "/batches": batches.build,
+        "/radio": radio.build,
         "/ledger": ledger.build,
         "/keys": keys.build,
     }

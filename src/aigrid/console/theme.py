@@ -60,6 +60,14 @@ PAGES = (
     ),
     Page("/lines", "Lines", _icon('<path d="M3 20V9l5 3V9l5 3V5h3v7l5-3v11zM7 16h2M12 16h2M17 16h1"/>')),
     Page("/batches", "Batches", _icon('<path d="M20 14.500A8 8 0 0 1 9.500 4a8 8 0 1 0 10.500 10.500z"/>')),
+    Page(
+        "/radio",
+        "Radio",
+        _icon(
+            '<path d="M12 13v8M8.500 21h7M8.800 15.200a4.500 4.500 0 1 1 6.400 0M6 18a8.500 8.500 0 1 1 12 0"/>'
+            '<circle cx="12" cy="12" r="1"/>'
+        ),
+    ),
     Page("/ledger", "Ledger", _icon('<path d="M6 3h12v18l-3-2-3 2-3-2-3 2zM9.500 8h5M9.500 12h5"/>')),
     Page("/keys", "Keys", _icon('<circle cx="8" cy="15" r="4.500"/><path d="M11.500 11.500 20 3M16 7l3 3"/>')),
 )

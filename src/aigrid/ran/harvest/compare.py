@@ -4,6 +4,9 @@ A round is one slice of each kind, in random order: the machine's floor (slots w
 and every policy. What a policy adds to the radio's misses is its slice less the radio-alone slice of the same round, so
 that what the machine does by itself cancels; intervals are from drawing rounds with replacement (the bootstrap). Nothing
 is started or ended between slices: who is not to run is stopped, so caches of code and compiled kernels stay as they are.
+
+Cycles that the radio leaves idle are all of the machine's less the radio's, and less what other programs and the host
+took in the same slice: nobody can harvest those. On a quiet machine that is next to nothing.
 """
 
 import os
@@ -23,7 +26,7 @@ from aigrid.engines.meter import Meter
 from aigrid.ran.harvest.governor import CpuGovernor, autogroup
 from aigrid.ran.harvest.harvester import Harvester
 from aigrid.ran.harvest.works import Work
-from aigrid.ran.radio import Plan, Radio
+from aigrid.ran.radio import Plan, Radio, Times
 from aigrid.ran.realtime import PRIORITY
 from aigrid.ran.trace import Trace
 
@@ -53,9 +56,13 @@ class Slice:
     busy: int = 0
     late: int = 0
     radio_cpu: float = 0.0
+    others_cpu: float = 0.0
+    """What neither radio nor engine nor this program took, and what the host took from a virtual machine."""
     engine_cpu: float = 0.0
     tokens: int = 0
     halts: int = 0
+    ticks: tuple[int, ...] = ()
+    """How late ticks were served, in the bins of `state.bin_edges_us`."""
 
 
 class Bench:
@@ -130,16 +137,21 @@ class Bench:
         took = (after[0] - before[0]) / 1e9
         busy = late = 0
         radio_cpu = 0.0
+        ticks: tuple[int, ...] = ()
         if state is not None and then is not None:
             busy, late = then.busy_slots - state.busy_slots, then.late_slots - state.late_slots
             radio_cpu = (then.cpu_ns - state.cpu_ns) / 1e9
+            ticks = tuple((then.tick_histogram - state.tick_histogram).tolist())
         return Slice(
-            kind, number, took, busy, late, radio_cpu, (after[1] - before[1]) / 1e9, after[2] - before[2],
-            harvester.co.halts if harvester else 0,
+            kind, number, took, busy, late, radio_cpu,
+            max(0.0, (after[3] - before[3] - (after[1] - before[1])) / 1e9 - radio_cpu), (after[1] - before[1]) / 1e9, after[2] - before[2],
+            harvester.co.halts if harvester else 0, ticks,
         )  # fmt: skip
 
-    def _read(self) -> tuple[int, int, int]:
-        return time.monotonic_ns(), self.engine.cpu_ns(), self.meter["tokens"]
+    def _read(self) -> tuple[int, int, int, int]:
+        """Return time, and what the engine, its tokens, and all but this program have come to."""
+        mine = int(time.process_time() * 1e9)
+        return time.monotonic_ns(), self.engine.cpu_ns(), self.meter["tokens"], busy_ns() - mine
 
     def _place(self, kind: str) -> None:
         """Put the engine into its class and onto its processors."""
@@ -158,6 +170,13 @@ class Bench:
         os.setpriority(os.PRIO_PROCESS, pid, -20 if kind == "nice" else 0)
         autogroup(pid, -20 if kind == "nice" else 0)
         os.sched_setaffinity(pid, self.processors if ordinary else {self.cpu})
+
+
+def busy_ns() -> int:
+    """Return the time that this machine's processors were busy, or taken away from it (steal), since it started."""
+    with open("/proc/stat") as file:
+        user, nice, system, _, _, irq, soft, steal, *_ = map(int, file.readline().split()[1:])
+    return (user + nice + system + irq + soft + steal) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
 
 
 def each_thread(pid: int, work: Callable[[int], Any]) -> None:
@@ -213,19 +232,24 @@ def figures(slices: Sequence[Slice], processors: int) -> dict[str, dict[str, Any
             entry: dict[str, Any] = {"slices": len(table[kind]), "halts": sum(each.halts for each in table[kind])}
             if kind != "ai":
                 entry["on_time"] = spread(1 - miss[kind] / 1e4)
+                ticks = Times.of(np.sum([each.ticks for each in table[kind]], axis=0))
+                entry["tick_us"] = {"p50": ticks.p50, "p99": ticks.p99, "p999": ticks.p999, "most": ticks.most}
+                entry["radio_cpu_us_per_slot"] = spread(1e6 * sums(kind, "radio_cpu") / sums(kind, "busy"))
                 entry["busy_slots"], entry["late_slots"] = (
                     sum(getattr(each, name) for each in table[kind]) for name in ("busy", "late")
                 )
             if kind in POLICIES and "radio" in table:
                 entry["added_misses"] = spread(miss[kind] - miss["radio"])
             if kind not in ("floor", "radio"):
-                wall = processors * sums(kind, "seconds")
+                wall = processors * sums(kind, "seconds") - sums(kind, "others_cpu")
                 idle = wall - sums(kind, "radio_cpu")
+                entry["others_share"] = spread(sums(kind, "others_cpu") / sums(kind, "seconds"))
                 entry["tokens_per_s"] = spread(rate[kind])
                 entry["radio_share"] = spread(sums(kind, "radio_cpu") / sums(kind, "seconds"))
                 entry["reclaimed"] = spread(sums(kind, "engine_cpu") / idle)
                 if "ai" in table:
                     entry["of_alone"] = spread(rate[kind] / rate["ai"])
-                    entry["of_idle_share"] = spread(rate[kind] / rate["ai"] * wall / idle)
+                    free = processors * sums("ai", "seconds") - sums("ai", "others_cpu")
+                    entry["of_idle_share"] = spread(sums(kind, "tokens") / idle / (sums("ai", "tokens") / free))
             found[kind] = entry
     return found

@@ -1,9 +1,10 @@
 """How an engine is kept to its share: one protocol, and what this machine offers for it.
 
-On a processor it is the scheduling class (SCHED_IDLE: whatever else is ready comes first), the processors that threads
-may stand on, and where there is one a control group that is idle as a whole: without it SCHED_IDLE yields only to what
-is in the engine's own group, and Linux makes a group of every session by itself (autogroup, whose nice value is set
-where there is no control group). A GPU would be governed through the same protocol by the share of its processors
+On a processor it is the scheduling class (SCHED_IDLE: whatever else is ready comes first) and the processors that threads
+may stand on. Beside a radio that is not first in line it is a control group that is idle as a whole, too: SCHED_IDLE
+yields only to what is in the engine's own group, and Linux makes a group of every session by itself (autogroup, whose
+nice value is set where there is no control group). Such an engine gets next to nothing on a machine that others keep
+busy, so it is not done without need. A GPU would be governed through the same protocol by the share of its processors
 (CUDA_MPS_ACTIVE_THREAD_PERCENTAGE) and the priority of its streams; both are fixed when an engine starts.
 """
 
@@ -25,8 +26,8 @@ class Governor(Protocol):
     governed: bool
     """Whether `allow` is obeyed."""
 
-    def begin(self) -> None:
-        """Put the engine behind everything else; what is not permitted goes into `notes`."""
+    def begin(self, *, radio_first: bool) -> None:
+        """Put the engine behind the radio, which may be first in line itself; what is not permitted goes to `notes`."""
 
     def allow(self, processors: frozenset[int]) -> None:
         """Let the engine stand on these processors only."""
@@ -54,10 +55,11 @@ class CpuGovernor:
         self._former: Path | None = None
         self._before: tuple[int, int, set[int]] | None = None
         self._allowed: frozenset[int] | None = None
+        self._niced = False
         self._born = _born(pid)
 
-    def begin(self) -> None:
-        """Put the engine into SCHED_IDLE, and into an idle control group where that is possible."""
+    def begin(self, *, radio_first: bool) -> None:
+        """Put the engine into SCHED_IDLE, and unless the radio is first in line into an idle control group."""
         pid = self.pid
         try:
             self._before = (os.sched_getscheduler(pid), os.getpriority(os.PRIO_PROCESS, pid), os.sched_getaffinity(pid))
@@ -75,7 +77,8 @@ class CpuGovernor:
             self.notes.append(
                 f"the engine cannot be kept from processors ({refused}); beside a radio without SCHED_FIFO it waits"
             )
-        self._join()
+        if not radio_first:
+            self._join()
 
     def _each(self, work: Callable[[int], object]) -> str | None:
         """Do something to every thread; returns why it was refused."""
@@ -94,6 +97,7 @@ class CpuGovernor:
         if base is None:
             self.notes.append(kind)
             autogroup(self.pid, 19)
+            self._niced = True
             return
         group = base / f"aigrid-harvest-{self.pid}"
         try:
@@ -137,7 +141,7 @@ class CpuGovernor:
         self._each(lambda tid: os.sched_setscheduler(tid, policy, os.sched_param(0)))
         self._each(lambda tid: os.setpriority(os.PRIO_PROCESS, tid, nice))
         self._each(lambda tid: os.sched_setaffinity(tid, processors))
-        if not self.group:
+        if self._niced:
             autogroup(self.pid, 0)
         self._leave()
 

@@ -80,6 +80,13 @@ def watch(page, control, timespec):  # type: ignore[no-untyped-def]
         control[HELD_NS] += now_ns(_MONOTONIC, timespec) - since
 
 
+def warm() -> None:
+    """Compile the loop, or find it compiled: a second or so that is better spent before a radio runs."""
+    ended = np.zeros(CONTROL, np.int64)
+    ended[END] = 1
+    watch(np.zeros(state.WORDS, np.int64), ended, np.zeros(2, np.int64))
+
+
 class Guard:
     """Guards a radio from one engine process, between `start` and `stop`."""
 
@@ -98,9 +105,7 @@ class Guard:
 
     def _run(self) -> None:
         timespec = np.zeros(2, np.int64)
-        ended = self.control.copy()
-        ended[END] = 1
-        watch(self._page.words, ended, timespec)  # compiles it
+        warm()
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY - 1))
         except OSError as error:

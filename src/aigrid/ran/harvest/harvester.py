@@ -6,6 +6,7 @@ hold for a second, and whoever kills this program wakes the engine: a halted one
 """
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from aigrid.core.errors import NotFound, Unavailable
 from aigrid.engines.meter import Meter
@@ -25,6 +26,9 @@ from aigrid.ran.harvest.forecast import HORIZON, STEP_S, Forecast
 from aigrid.ran.harvest.governor import CpuGovernor, Governor
 from aigrid.ran.harvest.promise import Promise
 from aigrid.ran.state import RECENT, RUNNING, STARTING, Page, RadioState
+
+if TYPE_CHECKING:
+    from aigrid.ran.harvest.guard import Guard
 
 PERIOD_S = 0.1
 SILENCE_NS, SILENCE_OTHERS_NS = 50_000_000, 5_000_000_000
@@ -81,7 +85,7 @@ class Harvester:
         self.governor: Governor = governor or CpuGovernor(self._meter["pid"])
         self._clocks = clocks or Clocks()
         self._guarded = guard
-        self._guard: object | None = None
+        self._guard: Guard | None = None
         self._waker: subprocess.Popen[bytes] | None = None
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
@@ -114,7 +118,8 @@ class Harvester:
 
     def govern(self) -> None:
         """Put the engine behind the radio, with a guard, and with somebody who wakes it if this program dies."""
-        self.governor.begin()
+        radio = self._radio()
+        self.governor.begin(radio_first=bool(radio and radio.real_time))
         pid = self._meter["pid"]
         self._waker = subprocess.Popen(
             ["/bin/sh", "-c", _WAKE, str(pid)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
@@ -138,7 +143,7 @@ class Harvester:
         """Undo what `govern` did."""
         if self._guard is not None:
             self._count_halts()
-            self._guard.stop()  # type: ignore[attr-defined]
+            self._guard.stop()
             self._guard = None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self.governor.alive():
@@ -178,7 +183,12 @@ class Harvester:
         self.governor.allow(decision.processors)
         self._account(now, decision, radio, need)
         promised = self._promised if phase != "none" else None
-        self._meter.order(pause=decision.pause, most_running=0, promised=0.0 if decision.pause else promised)
+        share = len(decision.processors) / len(self._processors)
+        self._meter.order(
+            pause=decision.pause,
+            most_running=max(1, math.ceil(share * self._meter["slots"])),  # a step stays about as long
+            promised=0.0 if decision.pause else promised,
+        )
         self._tell(phase, decision)
         return decision
 
@@ -250,7 +260,8 @@ class Harvester:
 
     def _account(self, now: int, decision: Decision, radio: RadioState | None, need: float | None) -> None:
         """Once a second: what was made of what was idle, and what to promise for the next."""
-        meter, slots = self._meter, max(1, self._meter["slots"])
+        meter = self._meter
+        slots = max(1, meter.most_running(meter["slots"]))
         wanted = meter["running"] >= _ENOUGH * slots or meter["waiting"] > 0
         self._wanted = self._wanted and wanted and self.co.engine == "running"
         radio_ns = radio.cpu_ns if radio else 0
@@ -282,8 +293,8 @@ class Harvester:
     def _count_halts(self) -> None:
         guard = self._guard
         if guard is not None:
-            self.co.halts = guard.halts  # type: ignore[attr-defined]
-            self.co.held_s = guard.held_ns / 1e9  # type: ignore[attr-defined]
+            self.co.halts = guard.halts
+            self.co.held_s = guard.held_ns / 1e9
 
     def _tell(self, phase: str, decision: Decision) -> None:
         co = self.co
@@ -293,5 +304,5 @@ class Harvester:
             co.reason = "the engine died: nothing to give to until its successor is there"
         co.need, co.need_low, co.need_high = (self.forecast.ahead(level) for level in (0.5, 0.05, 0.95))
         co.promised, co.kept, co.broken = self._promised, self.promise.kept, self.promise.broken
-        note = getattr(self._guard, "note", None)
+        note = self._guard.note if self._guard else None
         co.notes = [*self.governor.notes, *([note] if note else [])]

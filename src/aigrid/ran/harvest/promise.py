@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 WINDOW = 10
 """Seconds over which a promise is to be kept."""
-_FIRST_RATIO = 0.7
+_FIRST_RATIO = 0.6
 _FOLLOW = 0.03
 _UP, _DOWN, _NEAR = 0.001, 0.02, 1.05
 
@@ -40,7 +40,7 @@ class Promise:
     @property
     def known(self) -> bool:
         """Whether enough was measured to promise anything."""
-        return self._measured >= 3
+        return self._measured >= 5
 
     @property
     def share_kept(self) -> float | None:
