@@ -10,8 +10,8 @@ def make(folder: Path, family: str = "llama") -> Path:
     from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen3Config
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {word: at for at, word in enumerate(["<|im_start|>", "<|im_end|>", *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    vocabulary = {word: at for at, word in enumerate(["<|im_start|>", "<|im_end|>", *alphabet, "Ġa"])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("Ġ", "a")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
@@ -45,3 +45,50 @@ def rows(count: int) -> list[dict[str, str]]:
         {"prompt": f"say {'so ' * (at % 4)}{words[at % 5]}", "completion": f"{words[at % 5]} {words[at % 5]}!"}
         for at in range(count)
     ]
+
+
+def make_gguf(folder: Path, target: Path, kind: str = "Q8_0") -> Path:
+    """Write a Hugging Face folder of `make` as the GGUF file `target`, as llama.cpp's converter does."""
+    import gguf
+    import numpy as np
+    from safetensors.numpy import load_file
+    from transformers import AutoTokenizer
+
+    weights = load_file(folder / "model.safetensors")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    writer = gguf.GGUFWriter(target, "llama")
+    writer.add_block_count(4)
+    writer.add_context_length(512)
+    writer.add_embedding_length(64)
+    writer.add_feed_forward_length(160)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_rope_dimension_count(16)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_vocab_size(len(vocabulary))
+    writer.add_file_type(7)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list([word for word, _ in vocabulary])
+    writer.add_token_types([3 if at < 2 else 1 for at in range(len(vocabulary))])
+    writer.add_token_merges(["Ġ a"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_chat_template(tokenizer.chat_template)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 4)
+    for name, value in weights.items():
+        short = names.get_name(name.removesuffix(".weight")) + ".weight"
+        if "attn_q." in short or "attn_k." in short:  # as LlamaModel.permute of convert_hf_to_gguf.py
+            heads = 4 if "attn_q." in short else 2
+            halves = value.reshape(heads, 2, value.shape[0] // heads // 2, value.shape[1])
+            value = halves.swapaxes(1, 2).reshape(value.shape)
+        stored = gguf.GGMLQuantizationType.F32 if value.ndim == 1 else gguf.GGMLQuantizationType[kind]
+        packed = gguf.quantize(np.ascontiguousarray(value, dtype=np.float32), stored)
+        writer.add_tensor(short, packed, raw_dtype=stored)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return target
