@@ -20,6 +20,7 @@ from aigrid.factory.lora import Settings, sft
 from aigrid.factory.lora.data import examples
 from aigrid.factory.lora.learner import Choice, Learner
 from aigrid.factory.lora.load import Base, load
+from aigrid.factory.lora.settings import ATTENTION, TARGETS
 from tests.factory.lora_tiny import make, rows
 
 
@@ -58,12 +59,24 @@ def naive(base: Base, learner: Learner, chosen: list[int], folder: Path) -> tupl
     return total.item(), dict(zip([name for name, _ in lora.named_parameters()], gradients, strict=True))
 
 
-@pytest.mark.parametrize(("family", "layers"), [("llama", 0), ("llama", 2), ("qwen2", 0), ("qwen3", 0)])
-def test_gradients_are_those_of_the_plain_method(tmp_path: Path, family: str, layers: int) -> None:
+KINDS = [
+    ("llama", 0, TARGETS),
+    ("llama", 2, TARGETS),
+    ("llama", 3, ATTENTION),
+    ("qwen2", 0, TARGETS),
+    ("qwen3", 0, TARGETS),
+]
+
+
+@pytest.mark.parametrize(("family", "layers", "targets"), KINDS)
+def test_gradients_are_those_of_the_plain_method(
+    tmp_path: Path, family: str, layers: int, targets: tuple[str, ...]
+) -> None:
     folder = make(tmp_path / family, family)
     base = load(folder)
     table = examples(rows(12), base.tokens, 512)
-    learner = Learner(base, table, settings(folder, layers=layers, micro_tokens=160), Choice("cpu", 1, "float32"))
+    wanted = settings(folder, layers=layers, targets=targets, micro_tokens=160)
+    learner = Learner(base, table, wanted, Choice("cpu", 1, "float32"))
     assert learner.prefix > 0
     assert len(learner.cut(range(12))) > 1
     draw = torch.Generator().manual_seed(5)

@@ -36,7 +36,7 @@ def save(lora: Lora, state: Mapping[str, Tensor], base_name: str, folder: Path) 
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
-        "target_modules": list(TARGETS),
+        "target_modules": list(lora.targets),
         "layers_to_transform": layers,
         "layers_pattern": "layers",
         "use_dora": False,

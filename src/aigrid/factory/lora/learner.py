@@ -35,7 +35,8 @@ class Learner:
         self.device = torch.device(choice.device)
         self.decoder = Decoder(base.shape, base.weights, choice.dtype, self.device)
         layers = min(settings.layers or base.shape.layers, base.shape.layers)
-        self.lora = Lora(base.shape, settings.rank, settings.alpha, layers, settings.seed).to(self.device)
+        lora = Lora(base.shape, settings.rank, settings.alpha, layers, settings.seed, settings.targets)
+        self.lora = lora.to(self.device)
         self.prefix = common_prefix(rows)
         self.below = _Below(self) if self.lora.first else None
 

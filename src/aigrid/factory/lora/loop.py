@@ -81,6 +81,14 @@ def _path(kind: type, value: Any) -> Any:
     return kind(value)
 
 
+def rate(step: int, steps: int, warmup: float) -> float:
+    """Return the share of the learning rate for a step, counted from 0: up a line, down a cosine."""
+    warm = max(1, round(steps * warmup))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
 class Run:
     """One run and all that changes in it; `step` counts the steps that are done.
 
@@ -138,7 +146,7 @@ class Run:
         chosen = order(self.count, self.settings.seed, epoch)
         chosen = chosen[within * self.settings.batch : (within + 1) * self.settings.batch]
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * self._rate()
+            group["lr"] = self.settings.learning_rate * rate(self.step, self.steps, self.settings.warmup)
         self.optimiser.zero_grad()
         loss, tokens = self.learner.accumulate(chosen)
         torch.nn.utils.clip_grad_norm_(self.lora.parameters(), self.settings.clip)
@@ -146,13 +154,6 @@ class Run:
         self.step += 1
         self.tokens += tokens
         return {"step": self.step, "steps": self.steps, "loss": round(loss, 5), "tokens": self.tokens}
-
-    def _rate(self) -> float:
-        """Return the share of the learning rate for the next step: up a line, down a cosine."""
-        warm = max(1, round(self.steps * self.settings.warmup))
-        if self.step < warm:
-            return (self.step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (self.step - warm) / max(1, self.steps - warm)))
 
     def _judge(self) -> dict[str, Any]:
         """Measure the adapter on held-out rows and keep it if it is the best so far."""

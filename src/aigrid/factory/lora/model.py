@@ -55,14 +55,17 @@ def pack(rows: Sequence[Sequence[int]], prefix: int, device: torch.device) -> Pa
 class Lora(torch.nn.Module):
     """The adapter: for each adapted matrix `A` (rank, in), drawn at random, and `B` (out, rank), zero at first."""
 
-    def __init__(self, shape: Shape, rank: int, alpha: float, layers: int, seed: int) -> None:
+    def __init__(
+        self, shape: Shape, rank: int, alpha: float, layers: int, seed: int, targets: Sequence[str] = TARGETS
+    ) -> None:
         super().__init__()
+        self.targets = tuple(target for target in TARGETS if target in targets)
         self.rank, self.alpha, self.scale = rank, alpha, alpha / rank
         self.first = shape.layers - layers
         draw = torch.Generator().manual_seed(seed)
         self.pairs = torch.nn.ParameterDict()
         for layer in range(self.first, shape.layers):
-            for target in TARGETS:
+            for target in self.targets:
                 into, out = shape.sizes(target)
                 a = (torch.rand(rank, into, generator=draw) * 2 - 1) / math.sqrt(into)
                 self.pairs[f"{layer}_{target}_a"] = torch.nn.Parameter(a)
@@ -148,7 +151,7 @@ class Decoder:
         part = "mlp" if target in ("gate_proj", "up_proj", "down_proj") else "self_attn"
         name = f"model.layers.{layer}.{part}.{target}"
         weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
-        if lora is None or layer < lora.first:
+        if lora is None or layer < lora.first or target not in lora.targets:
             return linear(x, weight, bias)
         result: Tensor = LoraLinear.apply(x, weight, bias, *lora.pair(layer, target), lora.scale)
         return result

@@ -8,7 +8,8 @@ import msgspec
 
 from aigrid.core.errors import BadRequest
 
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+TARGETS = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
 
 Row = Mapping[str, Any]
 """`{"prompt": text or messages, "completion": text}`, or `{"messages": […]}` that ends with the assistant's answer."""
@@ -26,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alpha: float = 32.0
     layers: int = 0
     """How many of the upper layers learn; 0 is all. What lies below is computed once, not once per epoch."""
+    targets: tuple[str, ...] = TARGETS
+    """Which matrices of those layers learn. Fewer make a smaller, faster merged file: only they are stored wider."""
     epochs: int = 4
     batch: int = 16
     """Rows per step."""
@@ -60,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 raise BadRequest(f"{name} is {getattr(self, name)}: it must not be negative", param=name)
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise BadRequest(f"precision `{self.precision}`: use auto, float32 or bfloat16", param="precision")
+        if not self.targets or set(self.targets) - set(TARGETS):
+            raise BadRequest(f"targets {list(self.targets)}: name some of {', '.join(TARGETS)}", param="targets")
         if not self.learning_rate > 0:
             raise BadRequest(f"learning_rate is {self.learning_rate}: it must be positive", param="learning_rate")
 
