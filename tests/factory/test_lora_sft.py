@@ -153,6 +153,7 @@ def run(base: Path, folder: Path, kill_at: str | None, later_s: float = 0.0) -> 
     assert code == (0 if kill_at is None else -signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
     run(tiny, tmp_path / "whole", None)
     for kill_at, later_s in (("on", 0.5), ("5", 0.004), ("17", 0.02)):
