@@ -7,11 +7,13 @@ that neighbours count little; tokens are those of the rows, without padding, the
 measured for all by the same code, on the adapter as saved. Extra `train`; needs ../shared/data.
 """
 
+import contextlib
 import gzip
 import json
 import math
 import random
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -113,7 +115,8 @@ def theirs(base: Path, rows: list[dict[str, str]], seed: int, bf16: bool, folder
         model=adapted, args=told, train_dataset=data, data_collator=collate, optimizers=(optimiser, schedule)
     )
     start = time.process_time()
-    trainer.train()
+    with contextlib.redirect_stdout(sys.stderr):
+        trainer.train()
     spent = time.process_time() - start
     adapted.save_pretrained(folder / "adapter")
     return spent, folder / "adapter"
