@@ -22,6 +22,8 @@ from aigrid.core.config_sections import (
     EnergyPriceConfig,
     EngineConfig,
     GatewayConfig,
+    GuardConfig,
+    GuardTenantConfig,
     KnowledgeConfig,
     LedgerConfig,
     ModelConfig,
@@ -45,6 +47,8 @@ __all__ = [
     "EnergyPriceConfig",
     "EngineConfig",
     "GatewayConfig",
+    "GuardConfig",
+    "GuardTenantConfig",
     "KnowledgeConfig",
     "LedgerConfig",
     "ModelConfig",
@@ -74,12 +78,14 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     overnight: OvernightConfig = msgspec.field(default_factory=OvernightConfig)
     knowledge: KnowledgeConfig = msgspec.field(default_factory=KnowledgeConfig)
     thinking: ThinkingConfig = msgspec.field(default_factory=ThinkingConfig)
+    guard: GuardConfig = msgspec.field(default_factory=GuardConfig)
     traces: TracesConfig = msgspec.field(default_factory=TracesConfig)
     upstreams: list[UpstreamConfig] = []
     prices: list[PriceConfig] = []
     energy_prices: list[EnergyPriceConfig] = []
     tiers: list[TierConfig] = []
     models: list[ModelConfig] = []
+    guards: list[GuardTenantConfig] = []
 
 
 _FIELDS = {field.name: field.type for field in msgspec.structs.fields(Config)}

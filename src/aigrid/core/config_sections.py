@@ -115,6 +115,33 @@ class ThinkingConfig(_Section):
     ] = 0.0
 
 
+Flagging = Literal["off", "flag", "refuse"]
+Masking = Literal["off", "flag", "mask", "refuse"]
+_SURE = ("EMAIL", "IBAN", "CARD", "IP", "SSN", "LICENCE", "PHONE")
+
+
+class GuardConfig(_Section):
+    """What may go in and out. What is off costs nothing. `flag` writes it on the ledger and counts it."""
+
+    input: Annotated[Flagging, _d("jailbreaks and injections in what users and tools say")] = "off"
+    pii_input: Annotated[Masking, _d("personal data in requests; `mask` puts `<KIND>` in its place")] = "off"
+    pii_output: Annotated[Masking, _d("personal data in answers")] = "off"
+    pii_kinds: Annotated[
+        list[str],
+        _d("personal data that counts: EMAIL, URL, IBAN, CARD, IP, SSN, LICENCE, PHONE, ADDRESS, POSTCODE, PERSON"),
+    ] = msgspec.field(default_factory=lambda: list(_SURE))
+    deny: Annotated[list[str], _d("regular expressions that nothing may match, in either direction")] = []
+    denied: Annotated[Flagging, _d("what to do where something matches `deny`")] = "refuse"
+    allow: Annotated[list[str], _d("regular expressions; a text that matches one whole is never an attack")] = []
+    output_schema: Annotated[str, _d("file with the JSON schema of every answer; others are refused; empty is any")] = (
+        ""
+    )
+    threshold: Annotated[
+        float, _d("surer than the model's own threshold by so much, in log-odds; less than 0 finds more")
+    ] = 0.0
+    model: Annotated[str, _d("file of another classifier; empty is the one that comes with this version")] = ""
+
+
 class TracesConfig(_Section):
     """Where the traces of agents' runs go, in OpenTelemetry's GenAI names."""
 
@@ -197,6 +224,17 @@ class TierConfig(_Section):
     reward_url: Annotated[str, _d("server of the reward model, with `/v1/score`, e.g. `http://host:8000`")] = ""
     reward_key_env: Annotated[str, _d("environment variable that holds that server's API key")] = ""
     program: Annotated[str, _d("file of Python that defines `score(text, answer)`, run in a sandbox")] = ""
+
+
+class GuardTenantConfig(_Section):
+    """What `[guard]` is for one tenant or key. The first entry that fits counts; what it leaves out stays."""
+
+    tenant: Annotated[str, _d("tenant, or `*`")] = "*"
+    key: Annotated[str, _d("id or name of a key, or `*`")] = "*"
+    input: Annotated[Flagging | None, _d("in place of `guard.input`")] = None
+    pii_input: Annotated[Masking | None, _d("in place of `guard.pii_input`")] = None
+    pii_output: Annotated[Masking | None, _d("in place of `guard.pii_output`")] = None
+    denied: Annotated[Flagging | None, _d("in place of `guard.denied`")] = None
 
 
 class ModelConfig(_Section):

@@ -47,6 +47,14 @@ class BadRequest(AigridError):
     type = "invalid_request_error"
 
 
+class Refused(AigridError):
+    """The guard does not let this in or out; the message says what was found, and does not repeat it."""
+
+    status = 400
+    type = "invalid_request_error"
+    default_code = "content_refused"
+
+
 class Unauthorized(AigridError):
     """No key, or a key that is unknown or revoked."""
 

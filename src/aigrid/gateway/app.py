@@ -24,6 +24,7 @@ from aigrid.gateway.batches.shift import Shift
 from aigrid.gateway.embed import embed
 from aigrid.gateway.gate import Gate
 from aigrid.gateway.generate import Answer
+from aigrid.gateway.guarding import Door
 from aigrid.gateway.http import ClientGone, Handler, Receive, Request, Response, Scope, Send, Sendable, error_response
 from aigrid.gateway.ingestion import Ingestion
 from aigrid.gateway.knowledge import Knowledge, knowledge_routes
@@ -54,6 +55,7 @@ class Gateway:
         self.thinking = Thinking(config, self.router)
         self.gate = Gate(limits.max_running, limits.max_waiting, limits.max_wait_s)
         self.metrics = Metrics()
+        self.guard = Door.of(config, self.metrics)
         self.max_body = limits.max_body_mb << 20
         self.knowledge = Knowledge(self)
         self.ingestion = Ingestion(config)

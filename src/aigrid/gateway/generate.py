@@ -58,8 +58,11 @@ class Answer:
         key = await authenticate(self.request, gateway.ledger)
         self.parsed = self.wire.parse(await self.request.json(gateway.max_body), self.id)
         self.parsed.generate.hops = self.request.hops
+        found = "" if gateway.guard is None else await gateway.guard.admit(key, self.parsed.generate)
         self.route = gateway.thinking.route(self.parsed)
         self._note = self.parsed.note
+        if found:
+            self._mark(found)
         await gateway.gate.enter()
         gateway.gate.rush()
         self._rushing = True
@@ -194,10 +197,16 @@ class Answer:
         await self.send({"type": "http.response.body", "body": body})
 
     def _chunks(self, engine: Engine) -> AsyncGenerator[Chunk, None]:
-        if not isinstance(engine, Composite):
-            return engine.generate(self.parsed.generate)
-        self._within = Within(self.gateway, self.request, self.hold)
-        return engine.compose(self.parsed.generate, self._within)
+        if isinstance(engine, Composite):
+            self._within = Within(self.gateway, self.request, self.hold)
+            chunks = engine.compose(self.parsed.generate, self._within)
+        else:
+            chunks = engine.generate(self.parsed.generate)
+        guard, key = self.gateway.guard, self.hold.order.key
+        return chunks if guard is None or not guard.watches(key) else guard.watch(key, chunks, self._mark)
+
+    def _mark(self, text: str) -> None:
+        self._note = f"{self._note}{'; ' if self._note else ''}{text}"[:300]
 
     def _told(self, settlement: Settlement) -> tuple[Usage, Settlement]:
         """Return what the client is told of usage and cost: that of the requests which this one made, too."""

@@ -66,6 +66,7 @@ class Metrics(Collector):
         self._series: dict[tuple[str, str, Tier], _Series] = {}
         self._outcomes: Counter[Outcome] = Counter()
         self._refusals: Counter[tuple[str, str]] = Counter()
+        self._guarded: Counter[tuple[str, str, str]] = Counter()
         self._overhead = _Histogram(_OVERHEAD)
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -102,6 +103,10 @@ class Metrics(Collector):
         """Record a request that was refused before any work."""
         self._refusals[str(error.status), error.code or ""] += 1
 
+    def guarded(self, where: str, what: str, action: str) -> None:
+        """Record what the guard found in a request (`input`) or an answer (`output`)."""
+        self._guarded[where, what, action] += 1
+
     def collect(self) -> Iterator[Metric]:
         """Yield what was counted, as Prometheus's library wants it."""
         duration = HistogramMetricFamily("gen_ai_server_request_duration_seconds", "Request duration", labels=_LABELS)
@@ -131,11 +136,16 @@ class Metrics(Collector):
         refusals = CounterMetricFamily("aigrid_refusals", "Requests refused before work", labels=("status", "code"))
         for reason, count in self._refusals.items():
             refusals.add_metric(reason, count)
+        guarded = CounterMetricFamily(
+            "aigrid_guard_findings", "What the guard found, and did about it", labels=("where", "what", "action")
+        )
+        for finding, count in self._guarded.items():
+            guarded.add_metric(finding, count)
         overhead = HistogramMetricFamily(
             "aigrid_gateway_overhead_seconds", "Time in the gateway before and after the engine", labels=()
         )
         self._overhead.add_to(overhead, ())
-        yield from (outcomes, refusals, overhead)
+        yield from (outcomes, refusals, guarded, overhead)
 
     def expose(self, gateway: "Gateway") -> bytes:
         """Return the text exposition, with the gauges of this moment."""

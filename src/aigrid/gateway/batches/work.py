@@ -95,10 +95,12 @@ class Attempt:
         asked = understand(gateway, self._endpoint, self._line.body, key)
         order = asked.order
         self.request_id = order.request_id
-        hold = await gateway.ledger.hold(order)
-        outcome: Outcome = "stopped"
         routed = asked.parsed.note if isinstance(asked.parsed, Parsed) else ""
         self._note = f"{self._batch} line {self._line.line}{'; ' if routed else ''}{routed}"[:300]
+        if gateway.guard is not None and isinstance(asked.parsed, Parsed):
+            self._mark(await gateway.guard.admit(key, asked.parsed.generate))
+        hold = await gateway.ledger.hold(order)
+        outcome: Outcome = "stopped"
         try:
             if isinstance(asked.parsed, ParsedEmbedding):
                 make = self._embedded(asked, asked.parsed, hold)
@@ -130,7 +132,11 @@ class Attempt:
     async def _generated(self, asked: Asked, parsed: Parsed, hold: Hold) -> Result:
         encoder = _WIRES[self._endpoint].encoder(parsed, int(time.time()))
         within = Within(self._gateway, _alone(self._endpoint), hold)
-        async with aclosing(self._tries(asked, parsed.generate, within)) as chunks:
+        made = self._tries(asked, parsed.generate, within)
+        guard, key = self._gateway.guard, hold.order.key
+        if guard is not None and guard.watches(key):
+            made = guard.watch(key, made, self._mark)
+        async with aclosing(made) as chunks:
             async for chunk in chunks:
                 if chunk.deltas or chunk.raw is not None:
                     self._first_ns = self._first_ns or mono_ns() - self._began
@@ -146,6 +152,10 @@ class Attempt:
         else:
             usage_told = usage
         return self._result(hold, encoder.whole(usage_told, told_of(parsed, settlement)), usage, cost)
+
+    def _mark(self, text: str) -> None:
+        if text:
+            self._note = f"{self._note}; {text}"[:300]
 
     async def _embedded(self, asked: Asked, parsed: ParsedEmbedding, hold: Hold) -> Result:
         for engine in asked.route.engines:
