@@ -7,6 +7,7 @@ that one sentence in a long document is found. It knows wordings, not intentions
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -47,7 +48,7 @@ class Guard:
         try:
             with np.load(path, allow_pickle=False) as held:
                 weights, numbers = held["weights"], held["numbers"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise ConfigError(
                 f"{path} is not a guard's model: {error}; name one made by `train`", param="guard.model"
             ) from error
