@@ -29,8 +29,10 @@ from aigrid.factory.ladder.trial import MACRO, settle
 from aigrid.factory.rows import Row, newest, read
 from aigrid.factory.score import metric
 
-CODE = ("aigrid.factory.ladder", "aigrid.factory.score", "aigrid.factory.stats", "aigrid.factory.rows")
-PACKAGES = ("numpy", "scipy", "scikit-learn")
+CODE = (
+    "aigrid.factory.ladder", "aigrid.factory.lora", "aigrid.factory.score", "aigrid.factory.stats", "aigrid.factory.rows",
+)  # fmt: skip
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
 OWN_CODE = True
 
 Chosen = str | dict[str, dict[str, Any] | None]

@@ -13,6 +13,7 @@ from aigrid.core.ids import new_id
 from aigrid.core.models import pull, resolve
 from aigrid.engines.base import Engine, GenerateRequest, Grammar, Sampling, Usage
 from aigrid.factory.base import Cost
+from aigrid.factory.digest import of_value
 
 T = TypeVar("T")
 _AT_ONCE = 8
@@ -100,4 +101,6 @@ def _engine(model: str, upstream: str, config: Config) -> tuple[Engine, tuple[in
     known_model = resolve(model, config)
     run_dir = home() / "run"
     run_dir.mkdir(parents=True, exist_ok=True)
-    return OpenVinoEngine(known_model.id, pull(known_model), config.engine, run_dir, name="factory"), (0, 0)
+    path = pull(known_model)
+    name = f"factory-{of_value(str(path))[:8]}"
+    return OpenVinoEngine(model, path, config.engine, run_dir, name=name), (0, 0)

@@ -19,6 +19,7 @@ RUNGS: dict[str, str] = {
     "tagger": "aigrid.factory.ladder.tagger",
     "head": "aigrid.factory.ladder.head",
     "prompt": "aigrid.factory.ladder.prompt",
+    "lora": "aigrid.factory.ladder.lora",
 }
 """Rung by name: its module. The order is the ladder's: what a call costs, the cheapest first."""
 
@@ -94,7 +95,7 @@ class Rung(Protocol):
 
 
 def register(**rungs: str) -> None:
-    """Make rungs known by name, above those there are: `register(lora="aigrid.factory.ladder.lora")`."""
+    """Make rungs known by name, above those there are: `register(forest="my.forest")`."""
     RUNGS.update(rungs)
 
 

@@ -54,7 +54,7 @@ def fit(fit: Fit, folder: Path) -> None:
         key = canonical(sorted(row.output)) if isinstance(row.output, dict) else row.text
         if len(shown) < chosen.shots and key not in shown and len(row.input) < 400:
             shown[key] = (row.input, row.text)
-    made = _Made(
+    made = Made(
         fit.task,
         chosen.model,
         chosen.upstream,
@@ -65,7 +65,9 @@ def fit(fit: Fit, folder: Path) -> None:
     files.write(folder / "prompt.json", made)
 
 
-class _Made(msgspec.Struct):
+class Made(msgspec.Struct):
+    """What a prompt is made of."""
+
     task: Task
     model: str
     upstream: str
@@ -77,10 +79,10 @@ class _Made(msgspec.Struct):
 class Prompt(Candidate):
     """The prompt at work; its engine starts at the first answer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, made: Made) -> None:
         super().__init__()
-        self._made = files.read(folder / "prompt.json", _Made)
-        self._task = self._made.task
+        self._made = made
+        self._task = made.task
 
     @cached_property
     def _asking(self) -> Asking:
@@ -98,7 +100,7 @@ class Prompt(Candidate):
             del self.__dict__["_asking"]
 
     def _chat(self, text: str) -> list[dict[str, Any]]:
-        chat = [{"role": "system", "content": self._made.instructions}]
+        chat = [{"role": "system", "content": self._made.instructions}] if self._made.instructions else []
         for shown, answer in self._made.shots:
             chat += [{"role": "user", "content": shown}, {"role": "assistant", "content": answer}]
         return [*chat, {"role": "user", "content": text}]
@@ -137,4 +139,4 @@ def _told(task: Task) -> str:
 
 def load(folder: Path) -> Prompt:
     """Return the prompt of a folder."""
-    return Prompt(folder)
+    return Prompt(files.read(folder / "prompt.json", Made))

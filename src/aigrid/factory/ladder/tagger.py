@@ -21,7 +21,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`l2` pulls weights to zero; `rounds` bounds the steps of the fit; features seen `least` times count."""
 
     l2: Annotated[float, Meta(gt=0)] = 0.5
-    rounds: Annotated[int, Meta(ge=1)] = 120
+    rounds: Annotated[int, Meta(ge=1)] = 60
     least: Annotated[int, Meta(ge=1)] = 2
 
 

@@ -68,7 +68,7 @@ def settle(
     outputs = [served.checked(answer).output for answer in raw]
     credits = [float(score(output, row)) for output, row in zip(outputs, dev, strict=True)]
     value = macro_f1(outputs, dev) if metric == MACRO else share(credits)
-    size = sum(path.stat().st_size for path in folder.iterdir())
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     coverage, wrong = (limit.coverage, limit.wrong) if limit else (None, None)
     error = calibrate.error(sure, [float(score(answer.output, row)) for answer, row in zip(raw, dev, strict=True)])
     files.write(folder / "step.json", Trial(value, round(error, 6), size, coverage, wrong))
