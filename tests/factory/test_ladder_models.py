@@ -36,7 +36,7 @@ def test_a_head_on_the_encoder_learns_intents_and_keeps_the_vectors(tmp_path: Pa
         pytest.skip("the model is not here: `aigrid models pull all-minilm-l6-v2` lets this run")
     rows = ladder_rows.intents()
     given, folder = fit(tmp_path, rows, head.Settings())
-    assert head.unfit(given.task) == ""
+    assert head.unfit(given.task, given.settings) == ""
     head.fit(given, folder)
     [kept] = tmp_path.glob("vectors-*.npy")
     made = kept.stat().st_mtime_ns

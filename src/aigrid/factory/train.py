@@ -74,7 +74,7 @@ def run(job: Job, settings: Settings) -> None:
             steps.append(step)
             if settings.climb == "stop" and any(each.clears for each in steps):
                 step.why_not = "not tried: a cheaper rung clears the bar"
-            elif not (why := rung(name).unfit(asked)):
+            elif not (why := rung(name).unfit(asked, own)):
                 kept = _fitted(job, settings, score, asked, name, own, rows, dev)
                 step.take(kept, settings.bar, settings.clears)
                 _say(job, step, files.read(kept / "measured.json", Measured))
@@ -118,7 +118,6 @@ def _fitted(
     """Return the folder of a fitted rung, with its score and what was measured; of an earlier try, if it is whole."""
     kept = job.work / "rungs" / name
     if kept.exists():
-        job.cost.tokens += files.read(kept / "measured.json", Measured).fit_tokens
         return kept
     module: Rung = rung(name)
     if module.COSTLY and len(dev) > settings.sample:
@@ -137,9 +136,7 @@ def _fitted(
         measured = measure(candidate, [row.input for row in dev], module.COSTLY)
     finally:
         candidate.close()
-    measured.fit_tokens = cost.tokens
-    job.cost.tokens += cost.tokens
-    job.cost.nusd += cost.nusd
+    measured.fit_tokens, measured.fit_nusd = cost.tokens, cost.nusd
     files.write(new / "measured.json", measured)
     (folder / "step.json").rename(new / "step.json")
     new.rename(kept)
@@ -148,6 +145,8 @@ def _fitted(
 
 def _say(job: Job, step: Step, measured: Measured) -> None:
     assert step.score is not None
+    job.cost.tokens += measured.fit_tokens
+    job.cost.nusd += measured.fit_nusd
     job.say(**{step.rung: step.score.value})
     job.measure(
         **{

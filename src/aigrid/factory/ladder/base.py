@@ -84,7 +84,7 @@ class Rung(Protocol):
     Settings: type[msgspec.Struct]
     COSTLY: bool
 
-    def unfit(self, task: Task) -> str:
+    def unfit(self, task: Task, settings: Any) -> str:
         """Return why this rung cannot do such a task on this machine, in a few words; empty where it can."""
 
     def fit(self, fit: Fit, folder: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from aigrid.core.config import load as settings
+from aigrid.core.config import load as load_config
 from aigrid.core.models import pull, resolve
 from aigrid.factory.digest import of_value
 from aigrid.factory.ladder import files
@@ -32,13 +32,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     c: Annotated[float, Meta(gt=0)] = 10.0
 
 
-def unfit(task: Task) -> str:
+def unfit(task: Task, settings: Settings) -> str:
     """Return why a task is none for this rung."""
     if task.kind != "label" or len(task.names) < 2:
         return "it answers with one of two or more labels"
     if why := missing("sklearn"):
         return why
-    model = resolve(Settings().model, settings())
+    model = resolve(settings.model, load_config())
     return "" if model.present else f"the encoder is not here: aigrid models pull {model.id}"
 
 
@@ -94,7 +94,7 @@ class Head(Candidate):
     def _encoder(self):  # type: ignore[no-untyped-def]
         from aigrid.knowledge.embed import LocalEmbedder
 
-        model = resolve(self._made.model, settings())
+        model = resolve(self._made.model, load_config())
         return LocalEmbedder(pull(model), model.id, threads=1)
 
     @cached_property

@@ -28,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chars: tuple[Annotated[int, Meta(ge=1, le=8)], Annotated[int, Meta(ge=1, le=8)]] = (2, 4)
 
 
-def unfit(task: Task) -> str:
+def unfit(task: Task, settings: Settings) -> str:
     """Return why a task is none for this rung."""
     if task.kind != "label" or len(task.names) < 2:
         return "it answers with one of two or more labels"

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from aigrid.core.config import load as settings
+from aigrid.core.config import load as load_config
 from aigrid.core.models import pull, resolve
 from aigrid.factory.ladder import files
 from aigrid.factory.ladder.base import Fit, Task
@@ -42,12 +42,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: Annotated[int, Meta(ge=1)] = 96
 
 
-def unfit(task: Task) -> str:
+def unfit(task: Task, settings: Settings) -> str:
     """Return why this rung cannot work here."""
     if why := missing("torch", "gguf", extra="train"):
         return why
-    model = Settings().model
-    return "" if resolve(model, settings()).present else f"the model is not here: aigrid models pull {model}"
+    present = resolve(settings.model, load_config()).present
+    return "" if present else f"the model is not here: aigrid models pull {settings.model}"
 
 
 def fit(fit: Fit, folder: Path) -> None:
@@ -55,7 +55,7 @@ def fit(fit: Fit, folder: Path) -> None:
     from aigrid.factory.lora import merge, sft
 
     chosen: Settings = fit.settings
-    base = pull(resolve(chosen.model, settings()))
+    base = pull(resolve(chosen.model, load_config()))
     rows = _some(fit.rows, chosen.rows, fit.seed)
     training = Training(
         base=base, rank=chosen.rank, epochs=chosen.epochs, batch=chosen.batch, learning_rate=chosen.learning_rate,

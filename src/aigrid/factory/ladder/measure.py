@@ -19,7 +19,7 @@ class Measured(msgspec.Struct):
     """Nanoseconds of a call, and nano-dollars and millijoules of a thousand calls. `energy` says how it was measured.
 
     The money is this machine's electricity and hours at the prices of `[site]`, and what an upstream charges.
-    `fit_tokens` are those that models took to fit and to score.
+    `fit_tokens` and `fit_nusd` are what models took to fit and to score.
     """
 
     p50_ns: int
@@ -29,6 +29,7 @@ class Measured(msgspec.Struct):
     calls: int
     energy: str
     fit_tokens: int = 0
+    fit_nusd: int = 0
 
 
 def measure(candidate: Candidate, inputs: Sequence[str], costly: bool) -> Measured:

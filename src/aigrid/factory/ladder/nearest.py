@@ -30,7 +30,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: dict[str, Any] = {}
 
 
-def unfit(task: Task) -> str:
+def unfit(task: Task, settings: Settings) -> str:
     """Return an empty string: any task has a nearest row."""
     return ""
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from aigrid.core.config import load as settings
+from aigrid.core.config import load as load_config
 from aigrid.core.models import resolve
 from aigrid.engines.base import Grammar
 from aigrid.factory.ladder import files
@@ -36,12 +36,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: Annotated[int, Meta(ge=1)] = 64
 
 
-def unfit(task: Task) -> str:
+def unfit(task: Task, settings: Settings) -> str:
     """Return why this rung cannot work here."""
     if task.kind == "label" and len(task.names) > _MOST_LABELS:
         return f"more than {_MOST_LABELS} labels do not fit into a prompt"
-    model = Settings().model
-    return "" if resolve(model, settings()).present else f"the model is not here: aigrid models pull {model}"
+    if settings.upstream or resolve(settings.model, load_config()).present:
+        return ""
+    return f"the model is not here: aigrid models pull {settings.model}"
 
 
 def fit(fit: Fit, folder: Path) -> None:

@@ -25,7 +25,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     least: Annotated[int, Meta(ge=1)] = 2
 
 
-def unfit(task: Task) -> str:
+def unfit(task: Task, settings: Settings) -> str:
     """Return why a task is none for this rung."""
     if task.kind != "slots" or not task.names:
         return "it finds the values of slots in the input"
