@@ -1,14 +1,10 @@
 """What is in service under a pack's name, unpacked where a candidate can be loaded from it."""
 
-import shutil
-import tempfile
 from pathlib import Path
-
-import msgspec
 
 from aigrid import packs
 from aigrid.core.config import home
-from aigrid.packs import Pack, Shelf
+from aigrid.packs import Pack, PackError, Shelf
 
 WORKER = "weights/"
 """Where in a pack the candidate's folder is."""
@@ -22,24 +18,13 @@ def runtime(pack: Pack) -> dict[str, str]:
 def unpacked(pack: Pack) -> Path:
     """Return the folder of a pack's candidate, checked file by file against the pack when it was made."""
     folder = home() / "factory" / "unpacked" / pack.digest.removeprefix("sha256:")
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
-    try:
-        for file in pack.manifest.files:
-            if file.path.startswith(WORKER):
-                target = stage / file.path.removeprefix(WORKER)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                pack.copy(file, target)
-        (stage / "runtime.json").write_bytes(msgspec.json.encode(pack.manifest.runtime))
-        stage.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # else another process was first
-            raise
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-    return folder
+    if not folder.is_dir():
+        try:
+            pack.unpack(folder)
+        except PackError:
+            if not folder.is_dir():  # else another process was first
+                raise
+    return folder / WORKER.rstrip("/")
 
 
 def before(name: str, worker: str) -> Pack | None:
