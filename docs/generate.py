@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import msgspec
 from typer.main import get_command
 
 import aigrid
@@ -22,6 +23,7 @@ from aigrid.cli.app import app
 from aigrid.core import errors
 from aigrid.core.config import SECTIONS, TABLES, describe
 from aigrid.core.errors import AigridError
+from aigrid.factory.base import STAGES, stage
 from aigrid.gateway import openapi
 from aigrid.gateway.metrics import Metrics
 from aigrid.ledger import schema
@@ -55,6 +57,56 @@ def toml(default: str) -> str:
     """Return a default as it would be written in `aigrid.toml`; `unset` for none."""
     found = ast.literal_eval(default)
     return "unset" if found is None else json.dumps(found)
+
+
+def stages() -> Iterator[str]:
+    """Yield the stages of lines, with what a line may say about each."""
+    for use in STAGES:
+        module: Any = stage(use, "the reference")
+        yield f"## `{use}`\n"
+        yield f"{_JOIN.sub(' ', (module.__doc__ or '').strip())}\n"
+        seen: list[Any] = [module.Settings]
+        for kind in seen:
+            if kind is not module.Settings:
+                yield f"### `{use}`: {kind.__name__}\n"
+            yield f"{_JOIN.sub(' ', inspect.cleandoc(kind.__doc__ or ''))}\n"
+            yield row("setting", "type", "default")
+            yield "|---|---|---|"
+            hints = get_type_hints(kind)
+            for found in msgspec.structs.fields(kind):
+                shown = found.default if found.default is not msgspec.NODEFAULT else None
+                if found.default_factory is not msgspec.NODEFAULT:
+                    shown = found.default_factory()
+                required = found.required
+                text = "required" if required else f"`{json.dumps(shown)}`" if shown is not None else "–"
+                yield row(f"`{found.encode_name}`", _kind(hints[found.name]), text)
+                seen += [inner for inner in _structs(hints[found.name]) if inner not in seen]
+            yield ""
+
+
+def _structs(kind: Any) -> Iterator[Any]:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        yield kind
+    for inner in get_args(kind):
+        yield from _structs(inner)
+
+
+def _kind(kind: Any) -> str:
+    """Return a type in words."""
+    if kind is type(None):
+        return "none"
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{each}`" for each in get_args(kind))
+    inner = [_kind(each) for each in get_args(kind) if each is not ...]
+    if get_origin(kind) in (list, tuple):
+        return f"list of {inner[0]}"
+    if get_origin(kind) is dict:
+        return f"{inner[0]} to {inner[1]}"
+    if inner:
+        return " or ".join(dict.fromkeys(inner))
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "yes or no"}.get(
+        kind.__name__, kind.__name__
+    )
 
 
 def commands(command: Any = None, path: tuple[str, ...] = ("aigrid",)) -> Iterator[str]:
@@ -225,6 +277,7 @@ def tables() -> Iterator[str]:
 
 BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings,
+    "stages": stages,
     "commands": commands,
     "endpoints": endpoints,
     "fields": fields,

@@ -31,6 +31,8 @@ from screenshots_agent import TASK, make_agent, scripted
 from aigrid.core.clock import DAY, SECOND, now_ns
 from aigrid.core.config import Config
 from aigrid.core.ids import new_id
+from aigrid.factory import ratings, run
+from aigrid.factory.line import load as read_line
 from aigrid.ledger import open_ledger
 from aigrid.ledger.attribution import MeterRow
 from aigrid.ledger.base import Limits, Record
@@ -153,6 +155,23 @@ def shoot_agents(browser: Browser, base: str) -> None:
         shoot(browser, base, f"console-{name}-phone", path, phone=True)
 
 
+def make_line() -> None:
+    """Build the flywheel's demo, rate its answers as its file says, and build it again."""
+    demo = Path(__file__).resolve().parent.parent / "blueprints" / "flywheel-demo"
+    run.build(read_line(demo))
+    for line in (demo / "data" / "ratings.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        ratings.give(ratings.Rating("help-desk", row["input"], correction=row["output"]), by="the demo")
+    run.build(read_line(demo))
+
+
+def shoot_lines(browser: Browser, base: str) -> None:
+    """Take the pictures of the plant floor."""
+    shoot(browser, base, "console-lines", "/lines")
+    shoot(browser, base, "console-lines-dark", "/lines", dark=True)
+    shoot(browser, base, "console-lines-phone", "/lines", phone=True)
+
+
 def load(api: str, model: str, keys: list[tuple[str, str, str]], seconds: float) -> None:
     """Send real requests from every client for a while."""
     until = time.monotonic() + seconds
@@ -200,7 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", default="openvino", choices=("openvino", "echo"))
     parser.add_argument("--seconds", type=float, default=50, help="how long to send real requests first")
-    parser.add_argument("--agents", action="store_true", help="only the pictures of agents, without the made-up load")
+    parser.add_argument("--only", choices=("agents", "lines"), help="only these pictures, without the made-up load")
     args = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -214,6 +233,7 @@ def main() -> None:
             database.execute("COMMIT")
         upstream = contextlib.ExitStack()
         make_agent(Path(folder), upstream.enter_context(scripted()))
+        make_line()
         port, console = free_port(), free_port()
         api, base = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{console}"
         settings = {"AIGRID_GATEWAY_PORT": str(port), "AIGRID_ENGINE_KIND": args.engine, "AIGRID_SITE_ID": "local"}
@@ -228,7 +248,7 @@ def main() -> None:
         ):
             browser = playwright.chromium.launch(executable_path=chromium, args=ARGS)
             model = "echo" if args.engine == "echo" else MODELS[0][0]
-            if not args.agents:
+            if not args.only:
                 work = background.submit(load, api, model, keys, args.seconds)
                 time.sleep(args.seconds - 15)
                 shoot(browser, base, "console-home", "/")
@@ -239,7 +259,10 @@ def main() -> None:
                 shoot(browser, base, "console-keys", "/keys")
                 shoot(browser, base, "console-chat", "/chat")
                 shoot(browser, base, "console-chat-phone", "/chat", phone=True, dark=True)
-            shoot_agents(browser, base)
+            if args.only != "lines":
+                shoot_agents(browser, base)
+            if args.only != "agents":
+                shoot_lines(browser, base)
             browser.close()
 
 
