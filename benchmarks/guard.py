@@ -24,7 +24,7 @@ from aigrid.guard.classifier import Guard
 from aigrid.guard.clean import fold
 from aigrid.guard.compose import DISGUISES, templates
 from aigrid.guard.train import train
-from benchmarks.common import ROOT, arguments, interval, log, percentile, report
+from benchmarks.common import ROOT, arguments, first_in_line, interval, log, percentile, report
 from benchmarks.shared_data import shared
 
 LENGTHS = (100, 1_000, 10_000, 30_000)
@@ -194,9 +194,9 @@ def main() -> None:
     }
     families |= {f"{name}, left out": left_out(rows, data, guard, name) for name in options.leave_out}
     harmless = {name: share(ours, texts) for name, texts in benign.items()}
-    log("latency")
-    took = latency(guard, benign["XQuAD paragraphs"])
     kinds = personal(shared("safety/presidio_synth_v2.json.gz"))
+    log(f"latency, scheduled as {first_in_line()}")
+    took = latency(guard, benign["XQuAD paragraphs"])
     found, wrong = compared["guard"]["recall"], compared["guard"]["false_positives"]
     result = {
         "figures": {"compared": compared, "attacks": families, "harmless": harmless, "latency": took, "personal_data": kinds},
