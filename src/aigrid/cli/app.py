@@ -26,6 +26,7 @@ from aigrid.cli import (
     ledger,
     models,
     packs,
+    packs_evaluate,
     ran,
     router,
     tenants,
@@ -48,6 +49,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
 app.command("ledger")(ledger.ledger)
 app.add_typer(models.app, name="models")
+packs.app.command("evaluate")(packs_evaluate.evaluate)
 app.add_typer(packs.app, name="pack")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(agents.app, name="agents")

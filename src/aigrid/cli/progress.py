@@ -38,6 +38,19 @@ def moving(text: str, total: int | None = None) -> Iterator[tuple[Callable[[int]
         yield lambda done: bar.advance(task, done), lambda size: bar.update(task, total=size)
 
 
+@contextlib.contextmanager
+def counting(text: str) -> Iterator[Callable[[int, int | None, str], None]]:
+    """Show how many of how many are done; yields a function that is told so, and what is going on."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if not err().is_terminal:
+        note(text)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+
+
 def _bytes_bar() -> "Progress":
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

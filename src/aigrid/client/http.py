@@ -70,6 +70,11 @@ class Gateway:
         self._key = key
         self._timeout_s = timeout_s
 
+    @property
+    def openai(self) -> tuple[str, str]:
+        """Return the base URL and the key that another client of OpenAI's API needs."""
+        return f"{self.url}{self._base}/v1", self._key
+
     def get(self, path: str) -> tuple[int, Any]:
         """Return status and decoded JSON body (the text, where it is none)."""
         return self._call("GET", path, None)

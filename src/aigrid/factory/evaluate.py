@@ -94,7 +94,7 @@ def run(job: Job, settings: Settings) -> None:
         stats.share(ours),
         stats.share([float(each is None) for each in said]),
         {name: Against(stats.share(them), stats.paired(ours, them, job.seed)) for name, them in others.items()},
-        _slices(asked, ours, others.get(IN_SERVICE), settings),
+        by_slice(asked, ours, others.get(IN_SERVICE), settings),
         [
             {"id": row.id, "input": row.input[:300], "wanted": row.output, "said": each}
             for row, each, got in zip(asked, said, ours, strict=True)
@@ -141,7 +141,8 @@ def _latency(folder: Path, asked: Sequence[Row]) -> dict[str, float]:
     )
 
 
-def _slices(asked: Sequence[Row], ours: list[float], theirs: list[float] | None, settings: Settings) -> list[Slice]:
+def by_slice(asked: Sequence[Row], ours: list[float], theirs: list[float] | None, settings: Settings) -> list[Slice]:
+    """Return the score of each slice that is large enough, with the mean gain over `theirs`."""
     groups: dict[str, list[int]] = defaultdict(list)
     for at, row in enumerate(asked if settings.slices else ()):
         found = row.output if settings.slices == "output" else row.meta.get(settings.slices, "")

@@ -16,7 +16,7 @@ from aigrid.engines.base import Grammar
 from aigrid.factory.ladder import files
 from aigrid.factory.ladder.asking import Asking
 from aigrid.factory.ladder.base import Answer, Candidate, Fit, Task
-from aigrid.factory.rows import canonical
+from aigrid.factory.rows import Row, canonical
 
 COSTLY = True
 
@@ -47,23 +47,28 @@ def unfit(task: Task, settings: Settings) -> str:
 
 def fit(fit: Fit, folder: Path) -> None:
     """Choose the rows to show: as many different answers as possible, none of them long."""
-    chosen = fit.settings
-    rng = np.random.default_rng(fit.seed)
-    shown: dict[str, tuple[str, str]] = {}
-    for at in rng.permutation(len(fit.rows)):
-        row = fit.rows[at]
-        key = canonical(sorted(row.output)) if isinstance(row.output, dict) else row.text
-        if len(shown) < chosen.shots and key not in shown and len(row.input) < 400:
-            shown[key] = (row.input, row.text)
+    how = fit.settings
     made = Made(
         fit.task,
-        chosen.model,
-        chosen.upstream,
-        chosen.instructions or _told(fit.task),
-        list(shown.values()),
-        chosen.tokens,
+        how.model,
+        how.upstream,
+        how.instructions or told(fit.task),
+        chosen(fit.rows, how.shots, fit.seed),
+        how.tokens,
     )
     files.write(folder / "prompt.json", made)
+
+
+def chosen(rows: Sequence[Row], shots: int, seed: int) -> list[tuple[str, str]]:
+    """Return up to `shots` rows to show, as (input, answer): as many different answers as possible, none too long."""
+    rng = np.random.default_rng(seed)
+    shown: dict[str, tuple[str, str]] = {}
+    for at in rng.permutation(len(rows)):
+        row = rows[at]
+        key = canonical(sorted(row.output)) if isinstance(row.output, dict) else row.text
+        if len(shown) < shots and key not in shown and len(row.input) < 400:
+            shown[key] = (row.input, row.text)
+    return list(shown.values())
 
 
 class Made(msgspec.Struct):
@@ -129,7 +134,8 @@ def parsed(task: Task, text: str) -> Any:
     return found if isinstance(found, dict) else {}
 
 
-def _told(task: Task) -> str:
+def told(task: Task) -> str:
+    """Return what a model is told to do where the line says nothing."""
     names = ", ".join(task.names)
     if task.kind == "label":
         return f"Say which of these the message is about. Answer with its name and nothing else: {names}"
