@@ -98,7 +98,8 @@ def _show(console: "Console", exam: "Exam", found: "list[Examined]") -> None:
             console.print(f"{exam.name} over {each.model}: {_gain(each.gain)}", markup=False)
         if each.errors:
             console.print(f"{each.model} failed {each.errors} times (counted as wrong): {each.why}", markup=False)
-    _slices(console, found)
+    if exam.settings.slices:
+        _slices(console, exam, found)
     console.print(
         f"{len(exam.rows):,} questions. Every answer: inspect view --log-dir {inspecting.folder()}", markup=False
     )
@@ -112,9 +113,10 @@ def _gain(gain: "Paired") -> str:
     )
 
 
-def _slices(console: "Console", found: "list[Examined]") -> None:
+def _slices(console: "Console", exam: "Exam", found: "list[Examined]") -> None:
     """Show the slices, the worst of the first worker first, with all workers beside each other."""
     if not found[0].slices:
+        console.print(f"No slice by `{exam.settings.slices}` has {exam.settings.least} rows or more.", markup=False)
         return
     grid = table("slice", "n", *(each.model for each in found), right=1)
     scores = [{one.name: one.score.value for one in each.slices} for each in found]
