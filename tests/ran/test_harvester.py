@@ -254,7 +254,7 @@ def test_the_guard_halts_the_engine_when_work_reaches_into_the_next_slot(tmp_pat
     page = Page(tmp_path / "page", create=True)
     page.write({"pid": os.getpid(), "phase": RUNNING, "slot_ns": SLOT_NS, "updated_ns": 1})
     with Harvester(page.path, work.meter_path) as harvester:
-        guard = harvester._guard
+        guard = harvester.guard
         assert guard.halts == 0
         page.write({"overruns": 1})
         until(lambda: guard.causes()["overrun"] == 1)

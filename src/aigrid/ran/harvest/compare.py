@@ -66,16 +66,27 @@ class Slice:
 
 
 class Bench:
-    """A radio, a radio without work, and AI, each stopped until its slice; a context."""
+    """A radio, a radio without work, and AI, each stopped until its slice; a context.
+
+    `ahead` is the nice value of their sessions: −20 keeps programs of other sessions out of a measurement, as far as
+    weights can, and leaves what radio and AI are to each other as it is.
+    """
 
     def __init__(
-        self, trace: Trace, work: Work, seconds: float, *, pattern: str = "tdd", cpu: int | None = None
+        self,
+        trace: Trace,
+        work: Work,
+        seconds: float,
+        *,
+        pattern: str = "tdd",
+        cpu: int | None = None,
+        ahead: int = 0,
     ) -> None:
         self.processors = frozenset(os.sched_getaffinity(0))
         if len(self.processors) < 2:
             raise BadRequest("comparing needs two processors or more: a static partition gives the radio one of them")
         self.cpu = max(self.processors) if cpu is None else cpu
-        self.work = work
+        self.work, self._ahead = work, ahead
         self._radio = Radio(Plan(trace, seconds, pattern, self.cpu))
         self._floor = Radio(Plan(trace, seconds, pattern, self.cpu, empty=True))
         self._stack = ExitStack()
@@ -160,7 +171,7 @@ class Bench:
         each_thread(self.work.pid, lambda tid: os.sched_setscheduler(tid, policy, os.sched_param(0)))
         each_thread(self.work.pid, lambda tid: os.setpriority(os.PRIO_PROCESS, tid, 19 if kind == "nice" else 0))
         each_thread(self.work.pid, lambda tid: os.sched_setaffinity(tid, processors))
-        autogroup(self.work.pid, 19 if kind in ("nice", "idle") else 0)
+        autogroup(self.work.pid, 19 if kind == "nice" else self._ahead + 19 if kind == "idle" else self._ahead)
 
     def _seat(self, radio: Radio, kind: str) -> None:
         """Put the radio into its class: first in line and on its processor, or as an ordinary program on any."""
@@ -168,7 +179,7 @@ class Bench:
         first = radio.state().real_time and not ordinary
         os.sched_setscheduler(pid, os.SCHED_FIFO if first else os.SCHED_OTHER, os.sched_param(PRIORITY if first else 0))
         os.setpriority(os.PRIO_PROCESS, pid, -20 if kind == "nice" else 0)
-        autogroup(pid, -20 if kind == "nice" else 0)
+        autogroup(pid, -20 if kind == "nice" else self._ahead)
         os.sched_setaffinity(pid, self.processors if ordinary else {self.cpu})
 
 

@@ -131,6 +131,11 @@ class Guard:
         """Return how long the engine was halted, in all."""
         return int(self.control[HELD_NS])
 
+    @property
+    def reacted_ns(self) -> int:
+        """Return how long the last halt took, from waking for the slot to the engine being stopped."""
+        return int(self.control[REACTED_NS])
+
     def causes(self) -> dict[str, int]:
         """Return how often the engine was halted, by the first sign of trouble."""
         names = {"overrun": BY_OVERRUN, "waiting uplink": BY_PENDING, "late tick": BY_LATE, "silence": BY_SILENCE}

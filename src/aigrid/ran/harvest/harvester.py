@@ -85,7 +85,7 @@ class Harvester:
         self.governor: Governor = governor or CpuGovernor(self._meter["pid"])
         self._clocks = clocks or Clocks()
         self._guarded = guard
-        self._guard: Guard | None = None
+        self.guard: Guard | None = None
         self._waker: subprocess.Popen[bytes] | None = None
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
@@ -130,7 +130,7 @@ class Harvester:
 
             guard = Guard(self._page, pid)
             guard.start()
-            self._guard = guard
+            self.guard = guard
 
     def stop(self) -> None:
         """Give the engine back."""
@@ -141,10 +141,10 @@ class Harvester:
 
     def let_go(self) -> None:
         """Undo what `govern` did."""
-        if self._guard is not None:
+        if self.guard is not None:
             self._count_halts()
-            self._guard.stop()
-            self._guard = None
+            self.guard.stop()
+            self.guard = None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self.governor.alive():
                 os.kill(self._meter["pid"], signal.SIGCONT)
@@ -291,7 +291,7 @@ class Harvester:
         self._second, self._wanted = sample, wanted
 
     def _count_halts(self) -> None:
-        guard = self._guard
+        guard = self.guard
         if guard is not None:
             self.co.halts = guard.halts
             self.co.held_s = guard.held_ns / 1e9
@@ -304,5 +304,5 @@ class Harvester:
             co.reason = "the engine died: nothing to give to until its successor is there"
         co.need, co.need_low, co.need_high = (self.forecast.ahead(level) for level in (0.5, 0.05, 0.95))
         co.promised, co.kept, co.broken = self._promised, self.promise.kept, self.promise.broken
-        note = self._guard.note if self._guard else None
+        note = self.guard.note if self.guard else None
         co.notes = [*self.governor.notes, *([note] if note else [])]
