@@ -273,3 +273,12 @@ def test_no_page_and_no_meter_are_said(tmp_path, work):
     meter["pid"] = 2**22 - 1
     with pytest.raises(NotFound, match="is gone"):
         Harvester(page.path, tmp_path / "meter", guard=False).govern()
+
+
+def test_a_harvester_that_fails_lets_ai_wait(tmp_path, work, monkeypatch):
+    page = Page(tmp_path / "page", create=True)
+    monkeypatch.setattr(Harvester, "look", lambda self: 1 / 0)
+    with Harvester(page.path, work.meter_path, guard=False):
+        until(lambda: Meter(work.meter_path)["pause"])
+        assert Meter(work.meter_path)["promised_mtps"] == 0
+    assert not Meter(work.meter_path)["pause"]

@@ -6,6 +6,7 @@ hold for a second, and whoever kills this program wakes the engine: a halted one
 """
 
 import contextlib
+import logging
 import math
 import os
 import signal
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from aigrid.core.errors import NotFound, Unavailable
 from aigrid.engines.meter import Meter
 from aigrid.ran.harvest.decide import Decision, View, decide
-from aigrid.ran.harvest.forecast import HORIZON, STEP_S, Forecast
+from aigrid.ran.harvest.forecast import STEP_S, Forecast
 from aigrid.ran.harvest.governor import CpuGovernor, Governor
 from aigrid.ran.harvest.promise import Promise
 from aigrid.ran.state import RECENT, RUNNING, STARTING, Page, RadioState
@@ -30,6 +31,7 @@ from aigrid.ran.state import RECENT, RUNNING, STARTING, Page, RadioState
 if TYPE_CHECKING:
     from aigrid.ran.harvest.guard import Guard
 
+log = logging.getLogger("aigrid.ran")
 PERIOD_S = 0.1
 SILENCE_NS, SILENCE_OTHERS_NS = 50_000_000, 5_000_000_000
 JUMP_NS, SETTLE_NS = 500_000_000, 1_000_000_000
@@ -97,7 +99,7 @@ class Harvester:
         self._slot = self._prior_mono = self._prior_boot = self._settle_until = 0
         self._second: tuple[int, int, int, int, int] | None = None
         self._promised = self._least_idle = 0.0
-        self._said: deque[tuple[float, float]] = deque(maxlen=HORIZON)
+        self._said = (0.0, 0.0)
         self._wanted = True
         self._ceded = False
 
@@ -159,7 +161,11 @@ class Harvester:
 
     def _run(self) -> None:
         while not self._end.wait(PERIOD_S):
-            self.look()
+            try:
+                self.look()
+            except Exception:
+                log.exception("the harvester did not understand what it saw: AI waits")
+                self._meter.order(pause=True, most_running=0, promised=0.0)
 
     # One look
 
@@ -279,15 +285,12 @@ class Harvester:
         co = self.co
         co.radio_cpu, co.engine_cpu = radio_s / seconds, (sample[3] - engine_before) / 1e9 / seconds
         co.tokens, co.tokens_per_second = co.tokens + made, made / seconds
-        low, high = self._said[0] if self._said else (0.0, 0.0)
-        self.history.append((co.radio_cpu, low, high, co.engine_cpu, self._promised, co.tokens_per_second))
+        self.history.append((co.radio_cpu, *self._said, co.engine_cpu, self._promised, co.tokens_per_second))
         count = len(decision.processors)
         taken = (need or 0.0) if count == len(self._processors) else 0.0
         self._least_idle = max(0.0, count - taken)
         self._promised = self.promise.rate(self._least_idle)
-        self._said.append((self.forecast.ahead(0.05), self.forecast.ahead(0.95)))
-        while len(self._said) > 1:
-            self._said.popleft()
+        self._said = (self.forecast.ahead(0.05), self.forecast.ahead(0.95))
         self._second, self._wanted = sample, wanted
 
     def _count_halts(self) -> None:
