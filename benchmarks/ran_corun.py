@@ -26,15 +26,13 @@ from aigrid.ran.radio import GATE, Plan, Radio
 from benchmarks.common import arguments, interval, log, report
 
 SCALE, TRACE_S = 8.0, 20.0
-AHEAD = -20
-"""Nice value of the sessions of all that is measured, so that neighbours do not distort it."""
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run slices; return them with what else is known of the run."""
     load = generate("town", hour=20.0, seconds=TRACE_S, scale=SCALE, seed=1)
     kinds = [*CONTROLS, *options.policies.split(",")]
-    with Bench(load, made(options), 86_400 - 1, ahead=AHEAD) as bench:
+    with Bench(load, made(options), 86_400 - 1, ahead=options.ahead) as bench:
         until = time.monotonic() + 60 * options.minutes - len(kinds) * (options.slice + compare.SETTLE_S)
 
         def tell(kind: str, number: int) -> None:
@@ -54,7 +52,7 @@ def promises(options: argparse.Namespace) -> dict[str, Any]:
     load = generate("event", hour=19.0, seconds=60 * options.promise_minutes + 60, scale=SCALE, seed=2)
     found: dict[str, Any] = {}
     with made(options) as work, Radio(Plan(load, 86_400 - 1, cpu=max(os.sched_getaffinity(0)))) as radio:
-        autogroup(work.pid, AHEAD)
+        autogroup(work.pid, options.ahead)
         with Harvester(radio.page, work.meter_path) as harvester:
             for minute in range(round(options.promise_minutes)):
                 time.sleep(60)
@@ -156,9 +154,12 @@ def main() -> None:
     parser.add_argument("--slice", type=float, default=5.0, help="seconds of a slice")
     parser.add_argument("--policies", default=",".join(POLICIES), help="what to compare")
     parser.add_argument("--work", choices=("engine", "burn"), default="engine", help="the AI")
+    parser.add_argument(
+        "--ahead", type=int, default=-20, help="nice value of the sessions that are measured, before other programs"
+    )
     parser.add_argument("--keep", type=Path, help="file that keeps the slices of this run for the next")
     options = parser.parse_args()
-    autogroup(os.getpid(), AHEAD)
+    autogroup(os.getpid(), options.ahead)
     state = {"runs": [], "long": []}
     if options.keep and options.keep.exists():
         state = json.loads(options.keep.read_text())
