@@ -129,6 +129,28 @@ def test_a_row_that_shares_text_with_an_evaluation_stops_the_line(tmp_path: Path
     assert report["dropped"] == {"contaminated": 1}
 
 
+def test_personal_data_are_replaced_and_only_the_owner_can_turn_them_back(tmp_path: Path) -> None:
+    from aigrid.core.config import home
+    from aigrid.guard.vault import Vault, owner_key
+
+    items = [
+        {"input": "write to ann.lee@example.org about it", "output": {"mail": "ann.lee@example.org"}},
+        {"input": "nothing private here", "output": {"mail": ""}},
+    ]
+    settings = {"sources": [{"data": "d"}], "personal": "replace", "dev": 0}
+    found, _ = curate(tmp_path, {"d.jsonl": lines(*items)}, settings)
+    assert [row.input for row in found] == ["write to <EMAIL_1> about it", "nothing private here"]
+    assert found[0].output == {"mail": "<EMAIL_1>"}
+    [vault] = (home() / "factory" / "vaults").glob("t-*.vault")
+    assert b"ann.lee" not in vault.read_bytes()
+    assert Vault(vault, owner_key()).restore(found[0].input) == items[0]["input"]
+    with pytest.raises(ConfigError, match="not its key"):
+        Vault(vault, bytes(32))
+    found, report = curate(tmp_path, {"d.jsonl": lines(*items)}, {**settings, "personal": "drop"})
+    assert [row.input for row in found] == ["nothing private here"]
+    assert report["dropped"] == {"personal data": 1}
+
+
 @given(st.lists(st.text(st.sampled_from("ab "), max_size=12), max_size=30), st.integers(0, 3))
 def test_splits_do_not_move_when_rows_come(texts: list[str], seed: int) -> None:
     found = [rows.named(Row(text, "same")) for text in dict.fromkeys(texts)]

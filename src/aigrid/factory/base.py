@@ -22,6 +22,7 @@ STAGES: dict[str, str] = {
     "synthesise": "aigrid.factory.synthesise",
     "train": "aigrid.factory.train",
     "evaluate": "aigrid.factory.evaluate",
+    "guard": "aigrid.factory.guarding",
     "pack": "aigrid.factory.seal",
     "gate": "aigrid.factory.gate",
 }

@@ -1,6 +1,6 @@
 """Curate: from files as they are to rows worth learning from, with a report of what was dropped, and why.
 
-In this order: read, normalise, quality, language, exact duplicates, near duplicates, splits by hash,
+In this order: read, normalise, quality, language, exact duplicates, near duplicates, personal data, splits by hash,
 contamination. A row that shares text with an evaluation stops the line, unless the line says to drop such rows.
 """
 
@@ -8,18 +8,21 @@ import hashlib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from aigrid.core.config import home
 from aigrid.core.errors import BadRequest
 from aigrid.factory import digest, near, rows, sources
 from aigrid.factory.base import Job
 from aigrid.factory.rows import Row
 from aigrid.factory.sources import Source
+from aigrid.guard import pii
+from aigrid.guard.vault import Vault, owner_key
 
-CODE = ("aigrid.factory.near", "aigrid.factory.sources", "aigrid.factory.rows")
+CODE = ("aigrid.factory.near", "aigrid.factory.sources", "aigrid.factory.rows", "aigrid.guard")
 OWN_CODE = True
 _EXAMPLES = 5
 _EVERY = 500
@@ -30,7 +33,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     """What a line may say about curating.
 
     `near` is the Jaccard similarity from which two inputs count as one (0: keep all). `contaminated` is what a row gets
-    that shares `words` words in a row with an evaluation. `languages` are ISO 639-1 codes to keep (none: all).
+    that shares `words` words in a row with an evaluation. `personal` data are kept,
+    replaced by tokens that only the owner of this factory's key can turn back, or their rows dropped. `languages` are ISO 639-1 codes to keep (none: all).
     `dev` and `test` are shares of the rows whose split no source fixes.
     """
 
@@ -40,6 +44,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     unanswered: Literal["drop", "keep"] = "drop"
     languages: list[str] = []
     near: Share = 0.0
+    personal: Literal["keep", "replace", "drop"] = "keep"
     contaminated: Literal["error", "drop"] = "error"
     words: Annotated[int, Meta(ge=3)] = 13
     dev: Share = 0.1
@@ -75,6 +80,7 @@ def run(job: Job, settings: Settings) -> None:
     found = [row for _, row in read]
     kept = list(_clean(found, settings, drops, job))
     kept = _once(kept, settings, drops, examined)
+    kept = list(_private(kept, settings, drops, job))
     kept = list(split(kept, job.seed, settings.dev, settings.test))
     kept = _apart(kept, settings, drops, examined)
     rows.write(job.out / "rows.jsonl", kept)
@@ -194,6 +200,36 @@ def _once(found: list[Row], settings: Settings, drops: Drops, examined: set[str]
                 gone.add(at)
     ids = {learnt[at].id for at in gone}
     return [row for row in kept if row.id not in ids]
+
+
+def _private(found: list[Row], settings: Settings, drops: Drops, job: Job) -> Iterator[Row]:
+    """Yield rows without personal data; what tokens stand for is in a vault in AIGRID_HOME, never in the result."""
+    if settings.personal == "keep":
+        yield from found
+    elif settings.personal == "drop":
+        for row in found:
+            if spans := pii.find(f"{row.input}\n{row.text}"):
+                drops.add("personal data", row, ", ".join(sorted({span.kind for span in spans})))
+            else:
+                yield row
+    else:
+        path = home() / "factory" / "vaults" / f"{job.about['line']}-{job.work.parent.name[:16]}.vault"
+        path.unlink(missing_ok=True)  # of a try that was cut off: the same rows give the same tokens again
+        with Vault(path, owner_key()) as vault:
+            for row in found:
+                output = _replaced(row.output, vault)
+                yield msgspec.structs.replace(
+                    row, input=vault.replace(row.input), output=output, meta=_replaced(row.meta, vault)
+                )
+            job.say(personal=len(vault))
+
+
+def _replaced(value: Any, vault: Vault) -> Any:
+    if isinstance(value, str):
+        return vault.replace(value)
+    if isinstance(value, dict):
+        return {key: _replaced(each, vault) for key, each in value.items()}
+    return [_replaced(each, vault) for each in value] if isinstance(value, list) else value
 
 
 def _apart(found: list[Row], settings: Settings, drops: Drops, examined: set[str]) -> list[Row]:

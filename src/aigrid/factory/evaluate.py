@@ -88,7 +88,7 @@ def run(job: Job, settings: Settings) -> None:
     others = {rung.name: examined(rung, f"asking {rung.name}")[1] for rung in _rungs(train, settings)}
     pack = standing.before(job.about["line"], job.about["digests"]["train"])
     if pack is not None:
-        others[IN_SERVICE] = examined(standing.unpacked(pack), "asking the one in service")[1]
+        others[IN_SERVICE] = examined(standing.unpacked(pack) / standing.WORKER, "asking the one in service")[1]
     evidence = Evidence(
         settings.metric,
         stats.share(ours),

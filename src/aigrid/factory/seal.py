@@ -51,9 +51,11 @@ def run(job: Job, settings: Settings) -> None:
         ),
         evidence=tuple(_figures(proof)),
     )
-    files = {f"{standing.WORKER.rstrip('/')}": worker, "card": card}
+    files = {standing.WORKER: worker, "card": card}
     files |= {"evidence/evidence.json": evidence / "evidence.json"} if evidence else {}
     files |= {"evidence/ladder.json": ladder} if ladder.is_file() else {}
+    if guard := job.inputs.get("guard"):
+        files |= {"guard/model.npz": guard / "model.npz", "evidence/guard.json": guard / "report.json"}
     digest = packs.build(manifest, files, job.out / "pack")
     packs.sign(job.out / "pack")
     (job.out / "pack.json").write_bytes(msgspec.json.encode({"name": manifest.name, "version": version}))

@@ -15,7 +15,7 @@ import msgspec
 
 from aigrid import packs
 from aigrid.core.config import Config, home
-from aigrid.core.errors import AigridError, BadRequest, NotFound, Unavailable
+from aigrid.core.errors import AigridError, BadRequest, NotFound, Refused, Unavailable
 from aigrid.core.ids import new_id
 from aigrid.engines.base import (
     Chunk,
@@ -32,8 +32,10 @@ from aigrid.engines.base import (
 )
 from aigrid.engines.openvino import OpenVinoEngine
 from aigrid.factory import rows, standing, trial
+from aigrid.factory.guarding import guard_of
 from aigrid.factory.ladder.base import Answer, Candidate
 from aigrid.factory.ladder.open import open as open_candidate
+from aigrid.guard.classifier import Guard
 from aigrid.packs import Pack, Shelf
 from aigrid.packs.keys import trusted
 
@@ -49,8 +51,10 @@ _BYTES_PER_TOKEN = 4
 class Worker:
     """A pack that is loaded. Where it is a model and nothing else, `engine` runs it, and is passed every request."""
 
-    def __init__(self, pack: Pack, candidate: Candidate | None, engine: Engine | None) -> None:
-        self.pack, self.candidate, self.engine = pack, candidate, engine
+    def __init__(
+        self, pack: Pack, candidate: Candidate | None, engine: Engine | None, guard: Guard | None = None
+    ) -> None:
+        self.pack, self.candidate, self.engine, self.guard = pack, candidate, engine, guard
         self.tool: dict[str, Any] | None = pack.manifest.runtime.get("tool")
         self._one = threading.Lock()
 
@@ -137,7 +141,7 @@ class PackEngine:
                     began = True
                     yield chunk
         except Exception as error:
-            if isinstance(error, BadRequest):
+            if isinstance(error, BadRequest | Refused):
                 raise  # the client's doing
             if running:
                 trial.note(request.model, running.version, arm, False)
@@ -157,6 +161,10 @@ class PackEngine:
 
     async def _made(self, request: GenerateRequest, version: str) -> AsyncGenerator[Chunk, None]:
         worker = await self._worker(request.model, version)
+        if worker.guard is not None and (await asyncio.to_thread(worker.guard.check, _asked(request))).attack:
+            raise Refused(
+                "the pack's guard takes this for an attempt to misuse it; ask in other words", param="messages"
+            )
         if worker.engine is not None:
             async with aclosing(worker.engine.generate(request)) as chunks:
                 async for chunk in chunks:
@@ -209,11 +217,12 @@ class PackEngine:
         report = await asyncio.to_thread(packs.verify, pack.path, trusted())
         if not report.ok:
             raise Unavailable(f"the pack {pack.manifest.name} is refused: {report.problems[0].text}")
-        folder = await asyncio.to_thread(standing.unpacked, pack)
+        unpacked = await asyncio.to_thread(standing.unpacked, pack)
+        folder, guard = unpacked / standing.WORKER, guard_of(unpacked / standing.GUARD)
         model = folder / MODEL
         if not model.is_file() or pack.manifest.runtime.get("engine") != "openvino":
             try:
-                return Worker(pack, await asyncio.to_thread(open_candidate, folder), None)
+                return Worker(pack, await asyncio.to_thread(open_candidate, folder), None, guard)
             except (AigridError, OSError, ValueError) as error:
                 said = f"{pack.manifest.name}:{pack.manifest.version}"
                 raise Unavailable(
@@ -224,7 +233,7 @@ class PackEngine:
         name = f"pack-{pack.digest[7:19]}"
         engine = OpenVinoEngine(pack.manifest.name, model, self._config.engine, run_dir, name=name)
         await engine.start()
-        return Worker(pack, None, engine)
+        return Worker(pack, None, engine, guard)
 
 
 def _asked(request: GenerateRequest) -> str:

@@ -6,8 +6,8 @@ from aigrid import packs
 from aigrid.core.config import home
 from aigrid.packs import Pack, PackError, Shelf
 
-WORKER = "weights/"
-"""Where in a pack the candidate's folder is."""
+WORKER, GUARD = "weights", "guard"
+"""Where in a pack the candidate's folder is, and its guard's."""
 
 
 def runtime(pack: Pack) -> dict[str, str]:
@@ -16,7 +16,7 @@ def runtime(pack: Pack) -> dict[str, str]:
 
 
 def unpacked(pack: Pack) -> Path:
-    """Return the folder of a pack's candidate, checked file by file against the pack when it was made."""
+    """Return the folder of a pack's files, checked one by one against the pack when it was made."""
     folder = home() / "factory" / "unpacked" / pack.digest.removeprefix("sha256:")
     if not folder.is_dir():
         try:
@@ -24,7 +24,7 @@ def unpacked(pack: Pack) -> Path:
         except PackError:
             if not folder.is_dir():  # else another process was first
                 raise
-    return folder / WORKER.rstrip("/")
+    return folder
 
 
 def before(name: str, worker: str) -> Pack | None:
