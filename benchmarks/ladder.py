@@ -23,10 +23,10 @@ from aigrid.factory.ladder.measure import Measured
 from aigrid.factory.ladder.open import Opened
 from aigrid.factory.ladder.open import open as open_candidate
 from aigrid.factory.line import Line, Planned, load
-from aigrid.factory.rows import Row, read
+from aigrid.factory.rows import Row, newest, read
 from aigrid.factory.score import metric
 from aigrid.factory.stats import Share, share
-from benchmarks.common import ROOT, arguments, log, report
+from benchmarks.common import ROOT, arguments, first_in_line, log, report
 
 SAMPLE = 60
 DEV_SAMPLE = 40
@@ -99,6 +99,24 @@ def strangers(candidate: Opened, answers: Sequence[Any], rows: Sequence[Row]) ->
     }
 
 
+def unsure_rows(name: str, unsure: dict[str, Any]) -> list[list[Any]]:
+    """Return what became of strangers as rows of the table."""
+    precision = unsure["out_of_scope_precision"]
+    shown = {
+        "in scope, if it always answers": figure_said(unsure["in_scope_if_it_always_answers"]),
+        "in scope, right as it serves": figure_said(unsure["in_scope_right"]),
+        "out of scope, told": figure_said(unsure["out_of_scope_recall"]),
+        "told to be out of scope, rightly": f"{precision:.1%}",
+        "answers given that are wrong": figure_said(unsure["answers_given_that_are_wrong"]),
+    }
+    return [[f"{name}: … {what}", "–", value, None, None] for what, value in shown.items()]
+
+
+def figure_said(figure: dict[str, Any]) -> str:
+    low, high = figure["interval"]
+    return said({"value": figure["value"], "low": low, "high": high, "n": figure["n"]})
+
+
 def as_figure(value: Share) -> dict[str, Any]:
     return {"value": round(value.value, 4), "interval": [round(value.low, 4), round(value.high, 4)], "n": value.n}
 
@@ -115,7 +133,7 @@ def one(line: Line, stage: Planned, work: Path, lora: bool) -> tuple[dict[str, A
     """Return the figures, the rows of the table and the claims of one blueprint."""
     log(f"{line.name}: curating and fitting every rung")
     job, table, left = climbed(line, stage, work, lora)
-    folder = train._rows_of(job)
+    folder = newest(job.inputs)
     unseen, score = read(folder, "test"), metric(stage.settings.metric, line.folder)
     some = [unseen[at] for at in sorted(np.random.default_rng(1).permutation(len(unseen))[:SAMPLE])]
     figures: dict[str, Any] = {
@@ -147,8 +165,10 @@ def one(line: Line, stage: Planned, work: Path, lora: bool) -> tuple[dict[str, A
         mark = " (taken)" if step["rung"] == table["picked"] else ""
         lines_of_table.append(
             [f"{line.name}: {step['rung']}{mark}", said(step["score"]), said(msgspec.to_builtins(scores[step["rung"]])),
-             measured.p50_ns / 1e6, measured.nusd_per_1000 / 1e9]
+             measured.p50_ns / 1e6, measured.nusd_per_1000 / 1e3]
         )  # fmt: skip
+        if mark and "unsure" in figures[step["rung"]]:
+            lines_of_table += unsure_rows(f"{line.name}: {step['rung']}", figures[step["rung"]]["unsure"])
     plain = untuned(job, some, read(folder, "train"), score)
     figures["untuned model, no examples"] = {"unseen": as_figure(plain)}
     lines_of_table.append(
@@ -184,6 +204,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder with the data files")
     parser.add_argument("--lora", action="store_true", help="fit the rungs that train a language model too")
     options = parser.parse_args()
+    log(f"scheduling: {first_in_line()}")
     figures: dict[str, Any] = {}
     rows: list[list[Any]] = []
     holds: dict[str, bool] = {}
@@ -194,7 +215,7 @@ def main() -> None:
             rows += more
             holds |= claims
     holds["at least two blueprints climb a ladder"] = len(figures) >= 2
-    columns = ["dev (95 % interval)", "unseen rows (95 % interval)", "latency, ms (p50)", "USD per 1,000 calls"]
+    columns = ["dev (95 % interval)", "unseen rows (95 % interval)", "latency, ms (p50)", "µUSD per 1,000 calls"]
     peer = {"name": "the embedded model untuned, with no examples and with four"}
     report({"figures": figures, "grid": {"columns": columns, "rows": rows}, "peer": peer, "holds": holds}, options.json)
 
