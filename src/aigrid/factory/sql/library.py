@@ -16,14 +16,17 @@ from aigrid.factory.sql.fragments import Fragments, pieces
 from aigrid.factory.sql.link import Mention, Values, words
 from aigrid.factory.sql.read import Pair
 from aigrid.factory.sql.rules import Rule, learn
+from aigrid.factory.sql.sense import Sense
 from aigrid.factory.sql.similar import Floats, Similar, stem
 from aigrid.factory.sql.synthesise import recombine
 from aigrid.factory.sql.template import Template, literals, template, variants
 
 BUDGET = 4000
-SHOWN = 30
+SHOWN = 50
 _BY_LIKENESS, _BY_PIECES = 40, 25
 _ANCHORS = 1400
+_WORTH = (0.1, 0, 0.3, 0, 0.1, 1, -0.1, 1, 0, 0.4, 0, 0.1, 0, 0.4, -0.3, 0.1, 0.4, 0.3, 0.3, 0.2, 0.4, 0.4)
+"""What the first features are worth before anything is learned: only who is heard at all depends on it."""
 _STARTS = 150
 
 
@@ -82,6 +85,7 @@ class Library:
         self.values = Values(database, literals(pairs, database))
         own = [template(pair, self.values, database) for pair in pairs]
         self.derivations = Derivations(rules)
+        self.sense = Sense(database, self.values, own)
         self.templates = [*own, *made]
         self.own = len(own)
         self.similar = Similar([each.words for each in self.templates])
@@ -112,7 +116,7 @@ class Library:
         values = Values(database, literals(pairs, database))
         own = [template(pair, values, database) for pair in pairs]
         rules = learn(own)
-        made = recombine(own, rules, database, seed, budget).templates if budget else []
+        made = recombine(own, rules, values, database, seed, budget).templates if budget else []
         return cls(pairs, made, rules, database, seed)
 
     @property
@@ -140,6 +144,8 @@ class Library:
         found: dict[str, Derived] = {}
         for at in starts:
             for made, steps, support in self.derivations.reach(reading.words, self.templates[at]):
+                if steps and not self.sense.makes(made):
+                    continue
                 known = found.setdefault(made.key, Derived(made))
                 known.ways += (1 if at < self.own else 0.5) / (1 + steps)
                 known.fewest = min(known.fewest, steps + (at >= self.own))
@@ -151,7 +157,7 @@ class Library:
         return self.run([row for reading in self.read(question) for row in self.propose(reading)], most)
 
     def propose(self, reading: Reading) -> list[tuple[float, Candidate]]:
-        """Return what the library would say to a question read in one way, each with a first guess of its worth."""
+        """Return what the library would say to a question read in one way, each with 0 (what to add to its worth)."""
         have = Counter(mention.domain for mention in reading.mentions)
         fit = [at for at, key in enumerate(self.keys) if not Counter(self.templates[self.rows[key][0]].slots) - have]
         keys = dict.fromkeys(reading.derived)
@@ -165,7 +171,7 @@ class Library:
     def run(self, rows: Sequence[tuple[float, Candidate]], most: int = SHOWN) -> list[Candidate]:
         """Return the most promising of some candidates, each once and with its rows; those that do not run are left out."""
         best: dict[str, tuple[float, Candidate]] = {}
-        for hope, candidate in rows:
+        for (_, candidate), hope in zip(rows, _hopes(rows), strict=True):
             if candidate.sql not in best or best[candidate.sql][0] < hope:
                 best[candidate.sql] = hope, candidate
         out = []
@@ -182,7 +188,7 @@ class Library:
         return out
 
     def weigh(self, reading: Reading, key: str, written: Template | None = None) -> tuple[float, Candidate] | None:
-        """Return a statement with its features (but those of its rows), and a first guess of its worth.
+        """Return a statement with its features (but those of its rows), and 0 (what to add to its worth).
 
         `written` is what the key stands for where the library may not know it.
         """
@@ -225,8 +231,7 @@ class Library:
             1 / (1 + derived.fewest) if derived else 0.0,
             math.log1p(derived.support) if derived else 0.0,
         ]
-        hope = 2 * features[2] + likely / 40 + features[7] / 6 + reading.prior / 4 - 0.3 * unused + 2 * features[18]
-        return hope, Candidate(sql, Result((), ()), features, first.id)
+        return 0.0, Candidate(sql, Result((), ()), features, first.id)
 
     def _named(self, asked: Sequence[str], sql: Sequence[str]) -> tuple[float, float]:
         """Return the shares of the schema's words in a question that SQL uses, and in SQL that the question has."""
@@ -252,6 +257,16 @@ class Library:
                 for name in (("", mention.domain), (" ".join(asked[mention.start : mention.end]), mention.domain)):
                     self._seen[name] += 1
                     self._meant[name] += mention in meant
+
+
+def _hopes(rows: Sequence[tuple[float, Candidate]]) -> list[float]:
+    """Return a first guess of what candidates are worth beside each other, before any is run."""
+    if not rows:
+        return []
+    features = np.array([candidate.features[: len(_WORTH)] for _, candidate in rows], np.float32)
+    spread = (features - features.mean(0)) / (features.std(0) + 0.1)
+    extra = np.array([more for more, _ in rows], np.float32)
+    return [float(worth) for worth in spread @ np.array(_WORTH, np.float32) + extra]
 
 
 def _tokens(key: str) -> list[str]:

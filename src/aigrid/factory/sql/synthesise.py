@@ -9,6 +9,7 @@ from aigrid.factory.sql.database import Database, Refused
 from aigrid.factory.sql.link import NUMBER, Values, literal_columns
 from aigrid.factory.sql.read import Pair
 from aigrid.factory.sql.rules import Rule, apply_at, learn, spans
+from aigrid.factory.sql.sense import Sense
 from aigrid.factory.sql.template import Template, is_slot, literals, template
 from aigrid.factory.sql.write import text
 
@@ -26,12 +27,13 @@ class Made:
 
 
 def recombine(
-    templates: Sequence[Template], rules: Sequence[Rule], database: Database, seed: int = 0, budget: int = 4000,
+    templates: Sequence[Template], rules: Sequence[Rule], values: Values, database: Database, seed: int = 0, budget: int = 4000,
     rounds: int = 2,
 ) -> Made:  # fmt: skip
     """Return at most `budget` new templates: each runs, gives rows, and asks what none asked before."""
     draw = random.Random(seed)
     known = {each.words for each in templates}
+    sense = Sense(database, values, templates)
     heard = {pair for each in templates for pair in _pairs(each.words)}
     dropped: dict[str, int] = defaultdict(int)
     found: list[Template] = []
@@ -52,6 +54,9 @@ def recombine(
             made = None if words in known else apply_at(rule, each, start)
             if made is None:
                 continue
+            if not sense.makes(made):
+                dropped["compares what differs in kind"] += 1
+                continue
             why = _why_not(made, known, heard, database, draw)
             if why:
                 dropped[why] += 1
@@ -67,7 +72,7 @@ def synthesise(pairs: Sequence[Pair], database: Database, seed: int = 0, budget:
     values = Values(database, literals(pairs, database))
     draw = random.Random(seed)
     templates = [template(pair, values, database) for pair in pairs]
-    made = recombine(templates, learn(templates), database, seed, budget).templates
+    made = recombine(templates, learn(templates), values, database, seed, budget).templates
     return [pair for each in made if (pair := with_values(each, database, draw)) is not None]
 
 
