@@ -25,6 +25,7 @@ STAGES: dict[str, str] = {
     "guard": "aigrid.factory.guarding",
     "pack": "aigrid.factory.seal",
     "gate": "aigrid.factory.gate",
+    "sql": "aigrid.factory.sql.stage",
 }
 """Stage by the name that lines use for it: its module. Looked up by `stage`; extended by `register`."""
 

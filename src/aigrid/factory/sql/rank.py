@@ -16,7 +16,7 @@ class Ranker:
         self.weights, self.centre, self.scale = weights, centre, scale
 
     @classmethod
-    def fit(cls, questions: Sequence[tuple[Floats, Floats]], decay: float = 0.02, steps: int = 400) -> "Ranker":
+    def fit(cls, questions: Sequence[tuple[Floats, Floats]], decay: float = 0.01, steps: int = 250) -> "Ranker":
         """Learn from questions: features of the candidates (one row each), and 1 where a candidate is right."""
         useful = [(rows, right) for rows, right in questions if 0 < right.sum() < len(right)]
         size = questions[0][0].shape[1]

@@ -1,0 +1,73 @@
+"""The stage `sql` of a line: a database file and questions with their SQL become a clerk, with or without a model.
+
+What it writes: `clerk/` (plain files, see `Clerk.load`), `model.gguf` where a model was taught, and `scores.json`, the
+clerk's and the baselines' execution accuracy on the questions of the test split.
+"""
+
+import json
+import shutil
+
+import msgspec
+
+from aigrid.core.config import Config
+from aigrid.core.models import pull, resolve
+from aigrid.factory.base import Job
+from aigrid.factory.sql import judge
+from aigrid.factory.sql.build import Plan, ask_all, clerk_with_model, plain_clerk, teach
+from aigrid.factory.sql.database import Database
+from aigrid.factory.sql.model import writer
+from aigrid.factory.sql.read import read
+from aigrid.factory.stats import paired, share
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to build: the line's data files by name, how much of each step, and the base model (empty for none)."""
+
+    database: str = "database"
+    questions: str = "questions"
+    split: str = "question-split"
+    base: str = "smollm2-135m-instruct"
+    budget: int = Plan().budget
+    folds: int = Plan().folds
+    lessons: int = Plan().lessons
+    epochs: int = Plan().epochs
+
+
+def run(job: Job, settings: Settings) -> None:
+    """Build the clerk in `job.work`, measure it, and write what serves it."""
+    plan = Plan(seed=job.seed, budget=settings.budget, folds=settings.folds, lessons=settings.lessons,
+                epochs=settings.epochs)  # fmt: skip
+    database = Database(job.file(settings.database))
+    pairs = read(job.file(settings.questions), settings.split)
+    known = [pair for pair in pairs if pair.split != "test"]
+    tests = [pair for pair in pairs if pair.split == "test"]
+
+    def tell(line: str) -> None:
+        job.tell(0, None, line)
+
+    clerk = plain_clerk(known, database, job.work, plan, tell)
+    if settings.base:
+        base = pull(resolve(settings.base, Config()))
+        tuned = teach(known, database, base, job.work, plan, tell)
+        with writer(tuned, seed=job.seed) as generate:
+            clerk = clerk_with_model(clerk, known, job.work, generate, plan, tell)
+            asked = ask_all(clerk, tests, generate, plan.samples)
+        shutil.copyfile(tuned, job.out / "model.gguf")
+    else:
+        asked = ask_all(clerk, tests, None)
+    scores = {
+        "nearest": judge.judge(tests, database, judge.nearest_copy(known)),
+        "composed": judge.chosen(clerk.with_model if settings.base and clerk.with_model else clerk.plain, asked),
+        "oracle": judge.oracle(asked),
+    }
+    clerk.save(job.out / "clerk")
+    (job.out / "scores.json").write_text(json.dumps({name: score.right for name, score in scores.items()}))
+    _say(job, scores, len(known), len(clerk.library.made), len(clerk.library.rules))
+
+
+def _say(job: Job, scores: dict[str, judge.Score], known: int, made: int, rules: int) -> None:
+    against = paired(scores["composed"].right, scores["nearest"].right)
+    job.say(pairs=known, recombined=made, rules=rules, tests=len(scores["composed"].right), p_against_nearest=against.p)
+    for name, score in scores.items():
+        found = share(score.right)
+        job.say(**{name: found.value, f"{name}_low": found.low, f"{name}_high": found.high})
