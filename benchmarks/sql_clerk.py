@@ -37,6 +37,7 @@ WORK = Path.home() / ".cache" / "aigrid" / "bench" / "sql-clerk"
 BASE = "smollm2-135m-instruct"
 MINUTES = 30
 WANTED = 0.75
+PEER = {"name": "the nearest question's SQL, and each way of answering alone, on the same questions"}
 
 
 class Stages:
@@ -145,11 +146,11 @@ def _summary(
 
 def claims(found: dict[str, Any]) -> dict[str, bool]:
     """Return what must hold of one database's figures."""
-    ours, nearest = found["ways"][found["composed"]], found["ways"]["nearest question, copied"]
+    ours = found["ways"][found["composed"]]
+    nearest = max(row["right"] for way, row in found["ways"].items() if way.startswith("nearest"))
     return {
         f"{found['name']}, {found['split']}: composed is at least {WANTED:.0%}": ours["share"] >= WANTED,
-        f"{found['name']}, {found['split']}: composed is not below the nearest question": ours["right"]
-        >= nearest["right"],
+        f"{found['name']}, {found['split']}: composed is not below the nearest question": ours["right"] >= nearest,
         f"{found['name']}, {found['split']}: from files to the clerk in {MINUTES} minutes": found["build_minutes"]
         <= MINUTES,
     }
@@ -175,7 +176,7 @@ def _all(options: argparse.Namespace) -> dict[str, Any]:
     if options.database:
         one = measure(options.database.stem, options.questions, options.database, options.work, plan,
                       model=not options.no_model)  # fmt: skip
-        return {"databases": [one], "table": _table([one]), "holds": claims(one)}
+        return {"databases": [one], "peer": PEER, "grid": _grid([one]), "holds": claims(one)}
     questions, database = shared("skills/geoquery.json.gz"), shared("skills/geoquery.sqlite")
     found = [measure("geoquery", questions, database, options.work, plan, model=not options.no_model)]
     found.append(measure("geoquery", questions, database, options.work, plan, "query-split", model=False))
@@ -185,15 +186,16 @@ def _all(options: argparse.Namespace) -> dict[str, Any]:
     holds = claims(found[0])
     for each in found[1:]:
         holds |= {claim: good for claim, good in claims(each).items() if "not below" in claim}
-    return {"databases": found, "table": _table(found), "holds": holds}
+    return {"databases": found, "peer": PEER, "grid": _grid(found), "holds": holds}
 
 
-def _table(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {"database": f"{each['name']} ({each['split']})", "way": way, "right": f"{row['right']} of {row['of']}",
-         "share": f"{row['share']:.1%}", "95 %": f"{row['share_95'][0]:.1%} to {row['share_95'][1]:.1%}"}
+def _grid(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    rows = [
+        [f"{each['name']} ({each['split']}): {way}", f"{row['share']:.1%}",
+         f"{row['share_95'][0]:.1%} to {row['share_95'][1]:.1%}", f"{row['right']} of {row['of']}"]
         for each in found for way, row in each["ways"].items()
     ]  # fmt: skip
+    return {"columns": ["right rows", "95 % interval", "questions"], "rows": rows}
 
 
 if __name__ == "__main__":
