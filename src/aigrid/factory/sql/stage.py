@@ -21,7 +21,12 @@ from aigrid.factory.stats import paired, share
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to build: the line's data files by name, how much of each step, and the base model (empty for none)."""
+    """What to build.
+
+    `database` and `questions` are data files of the line by name. `split` is the field of text2sql-data that says which
+    questions are for training, development and test. `budget` is how many questions are recombined, `folds` in how many
+    parts the choice is learned. `base` is the model that is taught `lessons` rows for `epochs`; empty teaches none.
+    """
 
     database: str = "database"
     questions: str = "questions"
