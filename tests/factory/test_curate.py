@@ -177,3 +177,11 @@ def test_near_duplicates_are_those_of_comparing_all(texts: list[str]) -> None:
 @given(st.text())
 def test_normal_text_stays_as_it_is(text: str) -> None:
     assert normal(normal(text)) == normal(text)
+
+
+def test_without_ray_a_cluster_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aigrid.factory import on_ray
+
+    monkeypatch.setattr(on_ray.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'aigrid\[ray\]'"):
+        on_ray.OnRay()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,6 +31,10 @@ def build(
     line: Annotated[Path, typer.Argument(help="A blueprint's folder, or a line's YAML file.")],
     data: Annotated[list[Path] | None, typer.Option("--data", help="Folder to look for data files in.")] = None,
     until: Annotated[str, typer.Option(help="Stop after this stage.")] = "",
+    on: Annotated[
+        Literal["here", "ray"],
+        typer.Option(help="Curate in this process, or on the machines of a Ray cluster (RAY_ADDRESS)."),
+    ] = "here",
     seed: Annotated[int | None, typer.Option(help="Use another seed than the line's.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -41,6 +45,7 @@ def build(
     from aigrid.factory import run
     from aigrid.factory.line import load
     from aigrid.factory.record import told
+    from aigrid.factory.spread import Here, Spread
 
     planned = load(line, tuple(data or ()))
     if seed is not None:
@@ -48,8 +53,13 @@ def build(
     names = [stage.name for stage in planned.stages]
     if until and until not in names:
         raise BadRequest(f"the line has no stage `{until}`; it has {', '.join(names)}", param="until")
+    spread: Spread = Here()
+    if on == "ray":
+        from aigrid.factory.on_ray import OnRay
+
+        spread = OnRay()
     with _bars(names, quiet=as_json) as (tell, say):
-        made = run.build(planned, settings().site, tell, say, until, lambda: factory.gateway("", ""))
+        made = run.build(planned, settings().site, tell, say, until, lambda: factory.gateway("", ""), spread)
     emit(told(made), as_json, lambda console: _show(console, made))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from aigrid.core.errors import ConfigError
+from aigrid.factory.spread import Here, Spread
 
 if TYPE_CHECKING:
     from aigrid.client.http import Gateway
@@ -61,6 +62,7 @@ class Job:
     tell: Tell = quiet
     about: Mapping[str, Any] = field(default_factory=dict)
     opened: "Callable[[], Gateway] | None" = None
+    spread: Spread = field(default_factory=Here)
     cost: Cost = field(default_factory=Cost)
     figures: dict[str, Figure] = field(default_factory=dict)
     measured: dict[str, Figure] = field(default_factory=dict)

@@ -4,11 +4,13 @@ In this order: read, normalise, quality, language, exact duplicates, near duplic
 contamination. A row that shares text with an evaluation stops the line, unless the line says to drop such rows.
 """
 
+import functools
 import hashlib
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +21,7 @@ from aigrid.factory import digest, near, rows, sources
 from aigrid.factory.base import Job
 from aigrid.factory.rows import Row
 from aigrid.factory.sources import Source
+from aigrid.factory.spread import Spread
 from aigrid.guard import pii
 from aigrid.guard.vault import Vault, owner_key
 
@@ -51,6 +54,14 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     test: Share = 0.0
 
 
+class Judged(NamedTuple):
+    """A row, and why it is dropped: a reason that is counted, and what is wrong with this one."""
+
+    row: Row
+    reason: str = ""
+    why: str = ""
+
+
 class Drops:
     """Rows that were dropped, by reason, with a few examples of each."""
 
@@ -75,18 +86,27 @@ def depends(line: str, settings: Settings, after: Mapping[str, str]) -> str:
 def run(job: Job, settings: Settings) -> None:
     """Write `rows.jsonl` and `report.json`."""
     drops = Drops()
-    read = [(source, row) for source in settings.sources for row in _read(source, job)]
-    examined = {row.id for source, row in read if source.evaluate}
-    found = [row for _, row in read]
-    kept = list(_clean(found, settings, drops, job))
-    kept = _once(kept, settings, drops, examined)
+    read = [(source.evaluate, row) for source in settings.sources for row in _read(source, job)]
+    kept: list[Row] = []
+    examined: set[str] = set()
+    judged = job.spread.map(partial(judge, settings=settings), [row for _, row in read])
+    for at, ((evaluate, _), (row, reason, why)) in enumerate(zip(read, judged, strict=True)):
+        if at % _EVERY == 0:
+            job.tell(at, len(read), "cleaning")
+        if evaluate:
+            examined.add(row.id)
+        if reason:
+            drops.add(reason, row, why)
+        else:
+            kept.append(row)
+    kept = _once(kept, settings, drops, examined, job.spread)
     kept = list(_private(kept, settings, drops, job))
     kept = list(split(kept, job.seed, settings.dev, settings.test))
-    kept = _apart(kept, settings, drops, examined)
+    kept = _apart(kept, settings, drops, job.spread)
     rows.write(job.out / "rows.jsonl", kept)
     splits = Counter(row.split for row in kept)
     report = {
-        "read": len(found),
+        "read": len(read),
         "kept": len(kept),
         "splits": dict(sorted(splits.items())),
         "dropped": {reason: drops.count[reason] for reason in sorted(drops.count)},
@@ -94,7 +114,7 @@ def run(job: Job, settings: Settings) -> None:
         "outputs": dict(Counter(row.text[:80] for row in kept).most_common(20)),
     }
     (job.out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
-    job.say(read=len(found), **{str(name): splits[name] for name in ("train", "dev", "test")})
+    job.say(read=len(read), **{str(name): splits[name] for name in ("train", "dev", "test")})
     job.say(**{f"dropped: {reason}": count for reason, count in sorted(drops.count.items())})
 
 
@@ -139,30 +159,33 @@ def _read(source: Source, job: Job) -> Iterator[Row]:
     for at, row in enumerate(sources.rows(source, job)):
         if at % _EVERY == 0:
             job.tell(at, None, f"reading {source.data or source.read}")
-        output = normal(row.output) if isinstance(row.output, str) else row.output
-        yield rows.named(msgspec.structs.replace(row, input=normal(row.input), output=output))
+        yield row
 
 
-def _clean(found: list[Row], settings: Settings, drops: Drops, job: Job) -> Iterator[Row]:
-    speaks = _language(settings.languages)
-    for at, row in enumerate(found):
-        if at % _EVERY == 0:
-            job.tell(at, len(found), "cleaning")
+def judge(found: Sequence[Row], settings: Settings) -> list[Judged]:
+    """Return each row, normalised and named, with the reason to drop it: empty where it is worth keeping."""
+    speaks = _language(tuple(settings.languages))
+    judged = []
+    for each in found:
+        output = normal(each.output) if isinstance(each.output, str) else each.output
+        row = rows.named(msgspec.structs.replace(each, input=normal(each.input), output=output))
+        reason = why = ""
         if len(row.input) < settings.least:
-            drops.add("too short", row, f"{len(row.input)} characters, at least {settings.least} wanted")
+            reason, why = "too short", f"{len(row.input)} characters, at least {settings.least} wanted"
         elif len(row.input) > settings.most:
-            drops.add("too long", row, f"{len(row.input)} characters, at most {settings.most} wanted")
+            reason, why = "too long", f"{len(row.input)} characters, at most {settings.most} wanted"
         elif settings.unanswered == "drop" and row.output in (None, "") and row.split != "test":
-            drops.add("no answer", row, "nothing to learn from it")
+            reason, why = "no answer", "nothing to learn from it"
         elif row.input.count("\ufffd") > len(row.input) // 100:
-            drops.add("broken text", row, "characters that could not be decoded")
+            reason, why = "broken text", "characters that could not be decoded"
         elif language := speaks(row.input):
-            drops.add("language", row, f"{language}, wanted {', '.join(settings.languages)}")
-        else:
-            yield row
+            reason, why = "language", f"{language}, wanted {', '.join(settings.languages)}"
+        judged.append(Judged(row, reason, why))
+    return judged
 
 
-def _language(wanted: list[str]) -> Callable[[str], str]:
+@functools.cache
+def _language(wanted: tuple[str, ...]) -> Callable[[str], str]:
     """Return what says which language a text is in where that is not wanted; texts too short to tell are kept."""
     if not wanted:
         return lambda text: ""
@@ -177,7 +200,7 @@ def _language(wanted: list[str]) -> Callable[[str], str]:
     return unwanted
 
 
-def _once(found: list[Row], settings: Settings, drops: Drops, examined: set[str]) -> list[Row]:
+def _once(found: list[Row], settings: Settings, drops: Drops, examined: set[str], spread: Spread) -> list[Row]:
     """Drop exact and near duplicates, among rows for learning: an evaluation stays as it was made."""
     kept: list[Row] = []
     seen: dict[str, Row] = {}
@@ -194,7 +217,7 @@ def _once(found: list[Row], settings: Settings, drops: Drops, examined: set[str]
     learnt = [row for row in kept if row.id not in examined]
     gone: set[int] = set()
     if settings.near:
-        for at, other, alike in near.near([row.input for row in learnt], settings.near):
+        for at, other, alike in spread.near([row.input for row in learnt], settings.near):
             if learnt[at].text == learnt[other].text:
                 drops.add("near duplicate", learnt[at], f"{alike:.2f} like `{learnt[other].input[:100]}`")
                 gone.add(at)
@@ -232,12 +255,16 @@ def _replaced(value: Any, vault: Vault) -> Any:
     return [_replaced(each, vault) for each in value] if isinstance(value, list) else value
 
 
-def _apart(found: list[Row], settings: Settings, drops: Drops, examined: set[str]) -> list[Row]:
+def _hits(found: Sequence[Row], grams: frozenset[str], words: int) -> list[str]:
+    return [near.shared(row.input, grams, words) if row.split != "test" else "" for row in found]
+
+
+def _apart(found: list[Row], settings: Settings, drops: Drops, spread: Spread) -> list[Row]:
     """Drop or refuse rows for learning that share text with what they will be examined on."""
     grams = near.all_ngrams((row.input for row in found if row.split == "test"), settings.words)
     kept, hits = [], list[tuple[Row, str]]()
-    for row in found:
-        gram = near.shared(row.input, grams, settings.words) if row.split != "test" else ""
+    shared = spread.map(partial(_hits, grams=grams, words=settings.words), found)
+    for row, gram in zip(found, shared, strict=True):
         if gram:
             hits.append((row, gram))
             drops.add("contaminated", row, f"an evaluation has `{gram[:100]}`")

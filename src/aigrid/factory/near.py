@@ -37,13 +37,13 @@ def near(texts: Sequence[str], least: float) -> Iterator[tuple[int, int, float]]
     sets = [shingles(text) for text in texts]
     buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
     for at, found in enumerate(sets):
-        keys = _keys(found)
-        seen = {other for key in keys for other in buckets[key]}
+        bands = keys(found)
+        seen = {other for key in bands for other in buckets[key]}
         best = max(((jaccard(found, sets[other]), -other) for other in seen), default=(0.0, 0))
         if best[0] >= least:
             yield at, -best[1], best[0]
         else:
-            for key in keys:
+            for key in bands:
                 buckets[key].append(at)
 
 
@@ -76,7 +76,8 @@ def all_ngrams(texts: Iterable[str], words: int) -> frozenset[str]:
     return frozenset(gram for text in texts for gram in ngrams(text, words))
 
 
-def _keys(found: frozenset[str]) -> list[tuple[int, bytes]]:
+def keys(found: frozenset[str]) -> list[tuple[int, bytes]]:
+    """Return a key for each band: two texts that share one may be near duplicates."""
     values = np.fromiter((zlib.crc32(each.encode()) & _PRIME for each in found), np.uint64, len(found))
     least = ((values[:, None] * _A + _B) % np.uint64(_PRIME)).min(axis=0)
     rows = np.ascontiguousarray(least.reshape(BANDS, -1))

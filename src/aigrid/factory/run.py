@@ -23,6 +23,7 @@ from aigrid.factory import digest
 from aigrid.factory.base import Cost, Job, Tell, quiet, stage
 from aigrid.factory.line import Line, Planned
 from aigrid.factory.record import Build, Done, Log
+from aigrid.factory.spread import Here, Spread
 from aigrid.ledger.energy import find_meter
 
 Say = Callable[[Done], None]
@@ -41,8 +42,11 @@ def build(
     say: Say = lambda done: None,
     until: str = "",
     gateway: Callable[[], Gateway] | None = None,
+    spread: Spread | None = None,
 ) -> Build:
     """Run a line, or its stages up to `until`; returns what each stage did. Raises what a stage raises.
+
+    `spread` says where the work on many rows is done, which changes no byte of the result.
 
     Interrupted or killed, the next call goes on where this one was.
     """
@@ -52,7 +56,7 @@ def build(
         files = {name: digest.of_file(path) for name, path in line.files.items()}
         results: dict[str, Done] = {}
         for planned in line.stages:
-            done = _one(line, planned, files, results, log, site, tell, say, gateway)
+            done = _one(line, planned, files, results, log, site, tell, say, gateway, spread or Here())
             results[planned.name] = done
             if planned.name == until:
                 break
@@ -74,6 +78,7 @@ def _one(
     tell: Tell,
     say: Say,
     gateway: Callable[[], Gateway] | None,
+    spread: Spread,
 ) -> Done:
     module = stage(planned.use, line.name)
     digests = {name: results[name].digest for name in planned.after}
@@ -121,6 +126,7 @@ def _one(
             "measured": {name: results[name].measured for name in planned.after},
         },
         gateway,
+        spread=spread,
     )  # fmt: skip
     meter, began = find_meter(site.tdp_w), mono_ns()
     try:
