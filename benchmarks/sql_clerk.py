@@ -110,9 +110,10 @@ def _with_model(
         )
         alone = judge.model_alone(clerk, generate, shown=1, with_schema=False)
         scores["tuned model alone"] = stages.run("tuned model alone", lambda: _many(tests, database, alone))
-        asked = stages.run("composed on test", lambda: ask_all(clerk, tests, generate, plan.samples))
-    assert clerk.with_model is not None
-    scores["composed"] = judge.chosen(clerk.with_model, asked)
+        asked = stages.run(
+            "composed on test", lambda: ask_all(clerk, tests, generate if clerk.with_model else None, plan.samples)
+        )
+    scores["composed"] = judge.chosen(clerk.with_model or clerk.plain, asked)
     return asked
 
 

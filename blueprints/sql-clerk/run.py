@@ -54,7 +54,7 @@ def _build(options: argparse.Namespace) -> int:
 
 def _ask(options: argparse.Namespace) -> int:
     clerk = Clerk.load(options.clerk / "clerk", options.database)
-    if options.model:
+    if options.model and clerk.with_model:
         with writer(options.clerk / "model.gguf") as generate:
             _show(clerk.answer(options.question, generate))
     else:

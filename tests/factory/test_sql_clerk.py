@@ -1,12 +1,13 @@
 """A clerk built from files: rules learned, questions recombined, answers chosen, kept, loaded; with and without a model."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from aigrid.core.errors import BadRequest
 from aigrid.factory.sql import judge
-from aigrid.factory.sql.build import Plan, apart, ask_all, clerk_with_model, plain_clerk
+from aigrid.factory.sql.build import Plan, apart, ask_all, clerk_with_model, plain_clerk, weigh
 from aigrid.factory.sql.clerk import Clerk, NoAnswer
 from aigrid.factory.sql.database import Database
 from aigrid.factory.sql.lessons import lessons
@@ -93,8 +94,12 @@ def test_a_model_is_asked_with_names_for_values_and_its_word_counts(
         return [right.get(prompt.splitlines()[-1], "no idea")] * n
 
     both = clerk_with_model(clerk, known, tmp_path, generate, PLAN, lambda line: None)
-    assert both.with_model is not None
+    assert prompts
     assert not any("japan" in prompt for prompt in prompts)
+    decided = json.loads((tmp_path / "model.json").read_text())
+    assert (both.with_model is not None) == (decided["with_model"] > decided["without"])
+    weighed = weigh(clerk.plain, ask_all(clerk, held, generate, PLAN.samples))
+    Clerk(clerk.library, clerk.plain, weighed).save(tmp_path / "clerk")
     answer = Clerk.load(tmp_path / "clerk", database.path).answer("which authors are from japan", generate)
     assert answer.sql == "select name from author where country = 'japan'"
 

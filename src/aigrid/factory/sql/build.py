@@ -12,7 +12,7 @@ import numpy as np
 
 from aigrid.factory.sql.clerk import SAMPLES, Clerk, Generate
 from aigrid.factory.sql.database import Database
-from aigrid.factory.sql.fit import FOLDS, Asked, asked, fit, fold
+from aigrid.factory.sql.fit import FOLDS, Asked, asked, choose, fit, fold
 from aigrid.factory.sql.lessons import lessons
 from aigrid.factory.sql.library import BUDGET, Library
 from aigrid.factory.sql.rank import Ranker
@@ -21,6 +21,7 @@ from aigrid.factory.sql.read import Pair
 Tell = Callable[[str], None]
 AT_ONCE = 8
 MODEL_FEATURES = 6
+_PARTS = 5
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,17 +91,35 @@ def teach(pairs: Sequence[Pair], database: Database, base: Path, folder: Path, p
 def clerk_with_model(
     plain: Clerk, pairs: Sequence[Pair], folder: Path, generate: Generate, plan: Plan, tell: Tell = print
 ) -> Clerk:
-    """Return the clerk that also asks a model; how much its word weighs is learned from the pairs held apart."""
-    if plain.with_model is not None:
+    """Return the clerk that also asks a model, or `plain` where that is not certain to help.
+
+    How much the model's word weighs is learned from the pairs held apart. It is asked for good only if more of these
+    come out right, each judged by weights learned without it: an answer without a model costs less.
+    """
+    decided = folder / "model.json"
+    if plain.with_model is not None or decided.exists():
         return plain
     taught, held = apart(pairs, plan)
     tell(f"asking the model {len(held)} questions that it was not taught")
     database = plain.library.database
     clerk = Clerk(Library.build(taught, database, plan.seed, plan.budget), plain.plain)
     questions = ask_all(clerk, held, generate, plan.samples)
-    made = Clerk(plain.library, plain.plain, weigh(plain.plain, questions))
+    without = [Asked(each.id, each.features[:, : len(plain.plain.weights)], each.right, each.groups)
+               for each in questions if len(each.right)]  # fmt: skip
+    before = sum(_right(plain.plain, each) for each in without)
+    after = sum(
+        _right(weigh(plain.plain, [each for at, each in enumerate(questions) if at % _PARTS != part]), each)
+        for part in range(_PARTS) for each in questions[part::_PARTS] if len(each.right)
+    )  # fmt: skip
+    made = Clerk(plain.library, plain.plain, weigh(plain.plain, questions)) if after > before else plain
     made.save(folder / "clerk")
+    write(decided, json.dumps({"held": len(held), "without": before, "with_model": after}).encode())
+    tell(f"of {len(held)}: {before} right without the model, {after} with it")
     return made
+
+
+def _right(ranker: Ranker, each: Asked) -> int:
+    return int(each.right[choose(ranker, each.features, each.groups)[0]])
 
 
 def ask_all(clerk: Clerk, pairs: Sequence[Pair], generate: Generate | None, samples: int = SAMPLES) -> list[Asked]:

@@ -6,16 +6,17 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from aigrid.core.errors import BadRequest
 
-MAX_ROWS = 100_000
+MAX_ROWS = 50_000
 MAX_SECONDS = 2.0
 _STEPS = 2_000
-_KEPT = 20_000
+_KEPT, _KEPT_ROWS = 20_000, 2_000
 
 
 class Refused(Exception):
@@ -49,7 +50,7 @@ class Result:
         """Whether it says nothing: no row, or only NULL, or a count of 0."""
         return all(cell is None or cell == 0 for row in self.rows for cell in row)
 
-    @property
+    @cached_property
     def key(self) -> tuple[tuple[str, int], ...]:
         """The rows as a multiset that can be compared and hashed."""
         return tuple(sorted(Counter("\x1f".join(map(cell, row)) for row in self.rows).items()))
@@ -103,17 +104,20 @@ class Database:
     def run(self, sql: str) -> Result:
         """Run one SELECT and return all its rows; raises `Refused`."""
         with self._lock:
-            if sql not in self._kept:
-                if len(self._kept) >= _KEPT:
-                    self._kept.clear()
-                try:
-                    self._kept[sql] = self._run(sql)
-                except Refused as refused:
-                    self._kept[sql] = refused
-            found = self._kept[sql]
+            found = self._kept.get(sql) or self._try(sql)
+            if isinstance(found, Refused) or len(found.rows) <= _KEPT_ROWS:
+                self._kept[sql] = found
+            if len(self._kept) > _KEPT:
+                self._kept.clear()
         if isinstance(found, Refused):
             raise found
         return found
+
+    def _try(self, sql: str) -> Result | Refused:
+        try:
+            return self._run(sql)
+        except Refused as refused:
+            return refused
 
     def _run(self, sql: str) -> Result:
         if not re.match(r"\s*(select|with|\()", sql, re.IGNORECASE):

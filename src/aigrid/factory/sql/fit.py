@@ -15,6 +15,8 @@ from aigrid.factory.sql.similar import Floats
 from aigrid.factory.sql.write import text, tokens
 
 FOLDS = 3
+MAX_ASKED = 250
+"""Questions asked per fold: enough for the ranker's few weights, whatever the size of the data."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def fold(
     shuffled = list(pairs)
     random.Random(seed).shuffle(shuffled)
     library = Library.build([pair for at, pair in enumerate(shuffled) if at % of != number], database, seed, budget)
-    return [asked(pair, library.candidates(pair.question), database) for pair in shuffled[number::of]]
+    return [asked(pair, library.candidates(pair.question), database) for pair in shuffled[number::of][:MAX_ASKED]]
 
 
 def asked(pair: Pair, candidates: Sequence[Candidate], database: Database) -> Asked:

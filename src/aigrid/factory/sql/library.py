@@ -3,6 +3,7 @@
 import math
 import random
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ from aigrid.factory.sql.template import Template, literals, template, variants
 BUDGET = 4000
 SHOWN = 50
 _BY_LIKENESS, _BY_PIECES = 40, 25
-_ANCHORS = 1400
+_ANCHORS, _PEOPLE = 1400, 2000
+_PATIENCE_S = 10.0
+"""How long candidates may run together, where a database is slow; the most promising run first."""
 _WORTH = (0.1, 0, 0.3, 0, 0.1, 1, -0.1, 1, 0, 0.4, 0, 0.1, 0, 0.4, -0.3, 0.1, 0.4, 0.3, 0.3, 0.2, 0.4, 0.4)
 """What the first features are worth before anything is learned: only who is heard at all depends on it."""
 _STARTS = 150
@@ -95,7 +98,8 @@ class Library:
         self.keys = list(self.rows)
         self.tokens = {key: _tokens(key) for key in self.keys}
         draw = random.Random(seed)
-        some = sorted({*range(self.own), *draw.sample(range(len(self.templates)), min(_ANCHORS, len(self.templates)))})
+        people = range(self.own) if self.own <= _PEOPLE else draw.sample(range(self.own), _PEOPLE)
+        some = sorted({*people, *draw.sample(range(len(self.templates)), min(_ANCHORS, len(self.templates)))})
         of = [self.templates[at] for at in some]
         fewer = Similar([each.words for each in of])
         self.fragments = Fragments(fewer, [each.words for each in of], [self.tokens[each.key] for each in of], weights)
@@ -174,7 +178,8 @@ class Library:
         for (_, candidate), hope in zip(rows, _hopes(rows), strict=True):
             if candidate.sql not in best or best[candidate.sql][0] < hope:
                 best[candidate.sql] = hope, candidate
-        out = []
+        out: list[Candidate] = []
+        end = time.monotonic() + _PATIENCE_S
         for _, candidate in sorted(best.values(), key=lambda row: -row[0])[: 2 * most]:
             try:
                 candidate.result = self.database.run(candidate.sql)
@@ -183,7 +188,7 @@ class Library:
             rows_ = candidate.result
             candidate.features += [float(rows_.empty), math.log1p(len(rows_.rows)), float(len(rows_.rows) == 1)]
             out.append(candidate)
-            if len(out) == most:
+            if len(out) == most or time.monotonic() > end:
                 break
         return out
 

@@ -15,6 +15,7 @@ from aigrid.factory.sql.template import Template, is_slot
 MAX_SPAN = 7
 MAX_CONTEXT = 40
 MAX_CHANGES = 4
+MAX_RULES = 20_000
 
 Words = tuple[str, ...]
 
@@ -51,7 +52,8 @@ def learn(templates: Sequence[Template]) -> list[Rule]:
                         if rule is not None:
                             support[rule.old, rule.new, rule.changes] += 1
                             parents.setdefault((rule.old, rule.new, rule.changes), rule.parents)
-    rules = [Rule(*key, parents[key], count) for key, count in support.items()]
+    best = dict(support.most_common(MAX_RULES))
+    rules = [Rule(*key, parents[key], count) for key, count in support.items() if key in best]
     known: dict[Words, Template] = {}
     for each in templates:
         known.setdefault(each.words, each)

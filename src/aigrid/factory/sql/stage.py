@@ -1,6 +1,6 @@
 """The stage `sql` of a line: a database file and questions with their SQL become a clerk, with or without a model.
 
-What it writes: `clerk/` (plain files, see `Clerk.load`), `model.gguf` where a model was taught, and `scores.json`, the
+What it writes: `clerk/` (plain files, see `Clerk.load`), `model.gguf` where a taught model helps, and `scores.json`, the
 clerk's and the baselines' execution accuracy on the questions of the test split.
 """
 
@@ -56,13 +56,14 @@ def run(job: Job, settings: Settings) -> None:
         tuned = teach(known, database, base, job.work, plan, tell)
         with writer(tuned, seed=job.seed) as generate:
             clerk = clerk_with_model(clerk, known, job.work, generate, plan, tell)
-            asked = ask_all(clerk, tests, generate, plan.samples)
-        shutil.copyfile(tuned, job.out / "model.gguf")
+            asked = ask_all(clerk, tests, generate if clerk.with_model else None, plan.samples)
+        if clerk.with_model:
+            shutil.copyfile(tuned, job.out / "model.gguf")
     else:
         asked = ask_all(clerk, tests, None)
     scores = {
         "nearest": judge.judge(tests, database, judge.nearest_copy(known)),
-        "composed": judge.chosen(clerk.with_model if settings.base and clerk.with_model else clerk.plain, asked),
+        "composed": judge.chosen(clerk.with_model or clerk.plain, asked),
         "oracle": judge.oracle(asked),
     }
     clerk.save(job.out / "clerk")

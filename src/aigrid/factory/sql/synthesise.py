@@ -14,7 +14,7 @@ from aigrid.factory.sql.template import Template, is_slot, literals, template
 from aigrid.factory.sql.write import text
 
 MAX_WORDS, MAX_TOKENS = 24, 110
-MAX_JOBS = 200_000
+MAX_JOBS, MAX_PLACES = 200_000, 200
 _TRIES = 3
 
 
@@ -44,7 +44,9 @@ def recombine(
     for turn in range(rounds):
         share = budget * (turn + 1) // rounds
         places = spans(fresh, by_words)
-        jobs = [(rule, *place) for old in sorted(places) for place in places[old] for rule in by_words[old]]
+        jobs = [
+            (rule, *place) for old in sorted(places) for place in places[old][:MAX_PLACES] for rule in by_words[old]
+        ]
         begun = len(found)
         for at in draw.sample(range(len(jobs)), min(len(jobs), MAX_JOBS)):
             if len(found) >= share:
