@@ -79,8 +79,8 @@ def draw(result: dict[str, Any]) -> str:
         parts.append(line(x, up(low), x, up(high), colour, 'stroke-width="2"'))
         parts.append(line(across(share["low"]), y, across(share["high"]), y, colour, 'stroke-width="2"'))
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
-        left = kind in ("idle", "static")
-        parts.append(text(x - 9 if left else x + 9, y - 8, name, colour, "end" if left else "start"))
+        below = kind == "harvester"
+        parts.append(text(x + 9, y + 18 if below else y - 8, name, colour, "start"))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

@@ -32,11 +32,10 @@ class Meter:
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
-        if create:  # a new file: who still has the former one mapped must not see it shrink
-            path.unlink(missing_ok=True)
-        flags = os.O_RDWR | (os.O_CREAT | os.O_EXCL if create else 0)
+        rough = path.with_name(f".{path.name}-{os.getpid()}")
+        flags = os.O_RDWR | (os.O_CREAT | os.O_TRUNC if create else 0)
         try:
-            handle = os.open(path, flags, 0o600)
+            handle = os.open(rough if create else path, flags, 0o600)
         except OSError as error:
             raise NotFound(f"no engine's meter at {path}: {error.strerror}; is the engine started?") from error
         try:
@@ -50,6 +49,7 @@ class Meter:
         self._words = memoryview(self._memory).cast("q")
         if create:
             self["magic"], self["pid"], self["promised_mtps"] = MAGIC, os.getpid(), NO_PROMISE
+            rough.replace(path)  # a whole one at once; who still has the former one mapped keeps it
         elif self["magic"] != MAGIC:
             raise NotFound(f"{path} is not the meter of an engine of this version")
 

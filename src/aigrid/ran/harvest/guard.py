@@ -3,7 +3,8 @@
 Trouble is a slot whose work reached into the next, uplink that waits, a tick served late, or a radio that has said
 nothing for four slots (after a second that is the harvester's matter; of other vendors' radios, which report less often,
 only the first counts). The engine is stopped (SIGSTOP), and goes on a while after the last sign of it: at first 5 ms,
-twice as long each time trouble returns within a second, at most half a second. A compiled loop in a thread of its own,
+twice as long each time trouble is back within 50 ms of that, at most half a second: a virtual machine that is taken
+away from its processors now and then is trouble, too, but none of the engine's making. A compiled loop in a thread of its own,
 one place behind the radio in SCHED_FIFO where permitted; it takes some microseconds a slot.
 """
 
@@ -24,7 +25,7 @@ from aigrid.ran.state import RUNNING, Page
 
 LATE_NS = 250_000
 SILENT_NS, GIVEN_UP_NS = 4 * SLOT_NS, 1_000_000_000
-FIRST_HOLD_NS, LONGEST_HOLD_NS, AGAIN_NS = 5_000_000, 500_000_000, 1_000_000_000
+FIRST_HOLD_NS, LONGEST_HOLD_NS, AGAIN_NS = 5_000_000, 500_000_000, 50_000_000
 _MONOTONIC = 1
 _STOP, _CONT = int(signal.SIGSTOP), int(signal.SIGCONT)
 _kill: Any = types.ExternalFunction("kill", types.int32(types.int32, types.int32))
@@ -40,7 +41,7 @@ def watch(page, control, timespec):  # type: ignore[no-untyped-def]
     """Look at every slot until `control[END]` is set."""
     due = now_ns(_MONOTONIC, timespec)
     over, slot = page[OVERRUNS], page[SLOT]
-    hold, until, since, last = FIRST_HOLD_NS, 0, 0, 0
+    hold, until, since, released = FIRST_HOLD_NS, 0, 0, 0
     while control[END] == 0:
         due += SLOT_NS
         now = sleep_until(due, timespec)
@@ -66,14 +67,14 @@ def watch(page, control, timespec):  # type: ignore[no-untyped-def]
                 control[HALTS] += 1
                 control[cause] += 1
                 control[REACTED_NS] = now_ns(_MONOTONIC, timespec) - now
-                hold = min(2 * hold, LONGEST_HOLD_NS) if now - last < AGAIN_NS else FIRST_HOLD_NS
+                hold = min(2 * hold, LONGEST_HOLD_NS) if now - released < AGAIN_NS else FIRST_HOLD_NS
                 since = now
-            last = now
             until = now + hold
         elif control[HALTED] == 1 and (now >= until or not running):
             _kill(control[PID], _CONT)
             control[HALTED] = 0
             control[HELD_NS] += now - since
+            released = now
     if control[HALTED] == 1:
         _kill(control[PID], _CONT)
         control[HALTED] = 0
