@@ -3,8 +3,8 @@
 Trouble is a slot whose work reached into the next, uplink that waits, a tick served late, or a radio that has said
 nothing for four slots (after a second that is the harvester's matter; of other vendors' radios, which report less often,
 only the first counts). The engine is stopped (SIGSTOP), and goes on a while after the last sign of it: at first 5 ms,
-twice as long each time trouble is back within 50 ms of that, at most half a second: a virtual machine that is taken
-away from its processors now and then is trouble, too, but none of the engine's making. A compiled loop in a thread of its own,
+twice as long each time trouble is back within 50 ms of that, at most half a second: trouble that comes later need not
+be of the engine's making. A compiled loop in a thread of its own,
 one place behind the radio in SCHED_FIFO where permitted; it takes some microseconds a slot.
 """
 
