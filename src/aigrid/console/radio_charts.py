@@ -28,7 +28,7 @@ def lines(unit: str, series: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "animation": False,
         "grid": {"left": 8, "right": 12, "top": 34, "bottom": 4, "containLabel": True},
-        "legend": _LEGEND,
+        "legend": {**_LEGEND},
         "tooltip": {**_TOOLTIP, ":valueFormatter": f"value => value == null ? '–' : (+value).toPrecision(3) + ' {unit}'"},
         "xAxis": {"type": "value", "min": -60, "max": 0, "axisLabel": {**_AXIS, "formatter": "{value} s"},
                   "axisLine": {"lineStyle": {"color": "var(--line)"}, "onZero": False}, "axisTick": {"show": False},
@@ -53,7 +53,7 @@ def histogram() -> dict[str, Any]:
     return {
         "animation": False,
         "grid": {"left": 8, "right": 12, "top": 34, "bottom": 4, "containLabel": True},
-        "legend": _LEGEND,
+        "legend": {**_LEGEND},
         "tooltip": {**_TOOLTIP, ":valueFormatter": f"value => value == null ? '–' : {_PERCENT}(value)"},
         "xAxis": {"type": "category", "data": [], "axisLabel": {**_AXIS, "hideOverlap": True},
                   "axisLine": {"lineStyle": {"color": "var(--line)"}}, "axisTick": {"show": False}},
