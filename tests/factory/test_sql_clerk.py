@@ -1,6 +1,9 @@
 """A clerk built from files: rules learned, questions recombined, answers chosen, kept, loaded; with and without a model."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +116,29 @@ def test_a_question_that_is_like_nothing_says_so(tmp_path: Path) -> None:
     clerk = plain_clerk(pairs, Database(database), tmp_path / "work", Plan(budget=0, folds=2), lambda line: None)
     with pytest.raises(NoAnswer, match="no known question"):
         clerk.answer("how tall is the tower")
+
+
+def test_another_process_answers_alike(books: tuple[Database, list[Pair], Path], clerk: Clerk) -> None:
+    """The saved arrays mean the same whatever the order in which a process walks through its sets."""
+    database, pairs, folder = books
+    questions = [pair.question for pair in pairs if pair.split == "test"][:12]
+    program = (
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from aigrid.factory.sql.clerk import Clerk\n"
+        "clerk = Clerk.load(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "print(json.dumps([[a.sql, a.chance] for a in map(clerk.answer, json.loads(sys.argv[3]))]))\n"
+    )
+    arguments = [str(folder / "work" / "clerk"), str(database.path), json.dumps(questions)]
+    found = [
+        json.loads(
+            subprocess.check_output(
+                [sys.executable, "-c", program, *arguments], env={**os.environ, "PYTHONHASHSEED": seed}, text=True
+            )
+        )
+        for seed in ("1", "2")
+    ]
+    here = [clerk.answer(question) for question in questions]
+    for answers in found:
+        assert [sql for sql, _ in answers] == [answer.sql for answer in here]
+        assert [chance for _, chance in answers] == pytest.approx([answer.chance for answer in here], abs=1e-4)

@@ -26,7 +26,7 @@ class Fragments:
     def __init__(self, similar: Similar, questions: Sequence[Sequence[str]], sql: Sequence[Sequence[str]],
                  weights: Mapping[str, Floats] | None = None) -> None:  # fmt: skip
         found = [pieces(each) for each in sql]
-        counts = Counter(piece for each in found for piece in each)
+        counts = Counter(piece for each in found for piece in sorted(each))
         kept = [piece for piece, count in counts.most_common(MAX_PIECES) if 2 <= count < len(sql)]
         self.index = {piece: at for at, piece in enumerate(kept)}
         self._similar = similar

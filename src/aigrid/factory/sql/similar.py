@@ -40,7 +40,7 @@ class Similar:
         seen: Counter[str] = Counter()
         lists = [list(features(row)) for row in rows]
         for each in lists:
-            seen.update({name for name, _ in each})
+            seen.update(list(dict.fromkeys(name for name, _ in each)))
         self.index = {name: at for at, name in enumerate(seen)}
         self.idf = np.array([math.log((1 + len(rows)) / (1 + count)) + 1 for count in seen.values()], np.float32)
         packed = [self._pack(each) for each in lists]
