@@ -122,7 +122,9 @@ def test_a_tuned_model_is_taught_each_row_and_asked_without_examples(
         )  # fmt: skip
 
     monkeypatch.setattr(sft, "train", train)
-    monkeypatch.setattr(merge, "merge", lambda base, adapter, target, kind: target.write_bytes(kind.encode()))
+    monkeypatch.setattr(
+        merge, "merge", lambda base, adapter, target, kind, rows: target.write_bytes(f"{kind} {len(rows)}".encode())
+    )
     rows = [Row(f"{at} people", {"people": str(at)}, split="train" if at % 2 else "dev") for at in range(12)]
     given, folder = fit(tmp_path, rows, lora.Settings(model=str(base), rows=4, epochs=3), "tuned")
     lora.fit(given, folder)
@@ -132,6 +134,7 @@ def test_a_tuned_model_is_taught_each_row_and_asked_without_examples(
     assert all(row["completion"] == f'{{"people":"{row["prompt"].split()[0]}"}}' for row in learnt)
     assert (training.base, training.epochs, work) == (base, 3, tmp_path / "lora")
     assert given.cost.tokens == 77
+    assert (folder / "model.gguf").read_text() == "auto 4"
     tuned = lora.load(folder)
     assert tuned._made.model == str(folder / "model.gguf")
     assert tuned._chat("2 people") == [{"role": "user", "content": "2 people"}]

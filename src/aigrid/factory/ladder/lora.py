@@ -29,7 +29,8 @@ _HELD_OUT = 100
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`model` is a GGUF model. `rows` training rows at most are learnt (0: all), `epochs` times.
 
-    `rank`, `batch` and `learning_rate` are the trainer's; the merged matrices are stored as `store_as`.
+    `rank`, `batch` and `learning_rate` are the trainer's; the merged matrices are stored as `store_as`:
+    `auto` is four bits per weight, rounded so that the model does on these rows what it learnt.
     """
 
     model: str = "smollm2-135m-instruct"
@@ -38,7 +39,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rank: Annotated[int, Meta(ge=1)] = 16
     batch: Annotated[int, Meta(ge=1)] = 16
     learning_rate: Annotated[float, Meta(gt=0)] = 1e-3
-    store_as: str = "Q8_0"
+    store_as: str = "auto"
     tokens: Annotated[int, Meta(ge=1)] = 96
 
 
@@ -66,11 +67,10 @@ def fit(fit: Fit, folder: Path) -> None:
         fit.tell(int(line["step"]), int(line["steps"]), f"lora: loss {line['loss']:.3f}")
 
     held_out = _some(fit.dev, _HELD_OUT, fit.seed)
-    trained = sft.train(
-        [_said(row) for row in rows], [_said(row) for row in held_out], training, fit.work / "lora", progress
-    )
+    said = [_said(row) for row in rows]
+    trained = sft.train(said, [_said(row) for row in held_out], training, fit.work / "lora", progress)
     fit.cost.tokens += trained.tokens
-    merge.merge(base, trained.adapter, folder / "model.gguf", chosen.store_as)
+    merge.merge(base, trained.adapter, folder / "model.gguf", chosen.store_as, said)
     shutil.copytree(trained.adapter, folder / "adapter")
     files.write(folder / "prompt.json", Made(fit.task, chosen.model, "", "", [], chosen.tokens))
 

@@ -87,10 +87,15 @@ def expand(tensor: Any, sizes: "Shape") -> np.ndarray[Any, np.dtype[np.float32]]
 
 def shrink(values: np.ndarray[Any, Any], tensor: Any, sizes: "Shape", kind: Any) -> np.ndarray[Any, Any]:
     """Return values, in Hugging Face's order, as a tensor's bytes of type `kind`, in llama.cpp's order."""
-    heads = _permuted(tensor.name, sizes)
-    ordered = _permute(values, heads) if heads else values
-    stored: np.ndarray[Any, Any] = gguf.quantize(np.ascontiguousarray(ordered, dtype=np.float32), kind)
+    rows = ordered(values, tensor, sizes)
+    stored: np.ndarray[Any, Any] = gguf.quantize(np.ascontiguousarray(rows, dtype=np.float32), kind)
     return stored
+
+
+def ordered(rows: np.ndarray[Any, Any], tensor: Any, sizes: "Shape") -> np.ndarray[Any, Any]:
+    """Return a tensor's rows, in Hugging Face's order, in llama.cpp's."""
+    heads = _permuted(tensor.name, sizes)
+    return _permute(rows, heads) if heads else rows
 
 
 def _permuted(name: str, sizes: "Shape") -> int:

@@ -6,50 +6,66 @@ metadata (tokenizer, chat template, sizes) are copied byte for byte; only the ad
 
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gguf
-import numpy as np
+from torch import Tensor
 
 from aigrid.core.errors import BadRequest
 from aigrid.factory.lora import adapter as adapters
 from aigrid.factory.lora import gguf_file
-from aigrid.factory.lora.load import BaseError
+from aigrid.factory.lora.blocks import Blocks
+from aigrid.factory.lora.compensate import compensated
+from aigrid.factory.lora.load import BaseError, load
+from aigrid.factory.lora.settings import Row
 
 Kind = gguf.GGMLQuantizationType
 KINDS = {"Q4_0": Kind.Q4_0, "Q4_1": Kind.Q4_1, "Q8_0": Kind.Q8_0, "F16": Kind.F16, "BF16": Kind.BF16}
 """What an adapted matrix can be stored as: what both this and the embedded engine know."""
+AUTO = "auto"
+_FOUR = 5.0
+"""Bits per weight of four-bit types, at most, with what they keep per block."""
 _FILE_TYPES = {Kind.Q4_0: 2, Kind.Q4_1: 3, Kind.Q8_0: 7, Kind.F16: 1, Kind.BF16: 32}
 
 
-def merge(base: Path, adapter: Path, target: Path, store_as: str = "Q8_0") -> Path:
+def merge(base: Path, adapter: Path, target: Path, store_as: str = AUTO, calibrate: Sequence[Row] = ()) -> Path:
     """Write the base model with an adapter added to its weights as the GGUF file `target`; return it.
 
     `store_as` is the type of the adapted matrices, or `same` to keep each one's own. Four bits are too coarse for
-    what a short training changes: most of it would be rounded away (see docs/explanation/training.md).
+    what a short training changes: most of it would be rounded away. Give the rows that were learnt as `calibrate`,
+    and `Q4_1` is rounded so that the model does on them what it did (see docs/explanation/training.md); no other
+    type needs them. `auto` is `Q4_1` with such rows over a base of four bits per weight, else `Q8_0`.
     Raises `BadRequest` for a type that cannot be written, `BaseError` where the adapter fits another model.
     """
-    if store_as != "same" and store_as not in KINDS:
-        raise BadRequest(f"store_as `{store_as}`: use same, {', '.join(KINDS)}", param="store_as")
+    if store_as not in (AUTO, "same") and store_as not in KINDS:
+        raise BadRequest(f"store_as `{store_as}`: use {AUTO}, same, {', '.join(KINDS)}", param="store_as")
     reader = gguf_file.open_file(base)
     sizes = gguf_file.shape(reader, base)
-    added = {name: delta.numpy() for name, delta in adapters.deltas(adapter, sizes).items()}
+    added = adapters.deltas(adapter, sizes)
     names = {gguf_file.hf_name(tensor.name): tensor for tensor in reader.tensors}
     if not added or any(name not in names or _shape(names[name]) != delta.shape for name, delta in added.items()):
         raise BaseError(f"the adapter in {adapter} does not fit {base.name}: it was trained on another base model")
+    if store_as == AUTO:
+        store_as = "Q4_1" if calibrate and all(_bits(names[name]) <= _FOUR for name in added) else "Q8_0"
+    blocks = compensated(load(base), added, calibrate) if calibrate and store_as == "Q4_1" else {}
     kinds = {tensor.name: _kind(tensor, gguf_file.hf_name(tensor.name) in added, store_as) for tensor in reader.tensors}
     rough = target.with_name(target.name + ".part")
     rough.parent.mkdir(parents=True, exist_ok=True)
     with rough.open("wb") as file:
         file.write(_head(reader, base, kinds))
-        for data in _data(reader, sizes, added, kinds):
+        for data in _data(reader, sizes, added, blocks, kinds):
             file.write(data)
         file.flush()
         os.fsync(file.fileno())
     os.replace(rough, target)
     return target
+
+
+def _bits(tensor: Any) -> float:
+    block, width = gguf.GGML_QUANT_SIZES[tensor.tensor_type]
+    return float(8 * width / block)
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
@@ -68,16 +84,18 @@ def _kind(tensor: Any, adapted: bool, store_as: str) -> Any:
 
 
 def _data(
-    reader: Any, sizes: Any, added: Mapping[str, np.ndarray[Any, Any]], kinds: Mapping[str, Any]
+    reader: Any, sizes: Any, added: Mapping[str, Tensor], blocks: Mapping[str, Blocks], kinds: Mapping[str, Any]
 ) -> Iterator[bytes]:
     """Yield each tensor's bytes, filled up to the alignment."""
     for tensor in reader.tensors:
-        delta = added.get(gguf_file.hf_name(tensor.name) or "")
-        if delta is None:
-            data = tensor.data.tobytes()
-        else:
-            values = gguf_file.expand(tensor, sizes) + delta
+        name = gguf_file.hf_name(tensor.name) or ""
+        if name in blocks:
+            data = gguf_file.ordered(blocks[name].packed(), tensor, sizes).tobytes()
+        elif name in added:
+            values = gguf_file.expand(tensor, sizes) + added[name].numpy()
             data = gguf_file.shrink(values, tensor, sizes, kinds[tensor.name]).tobytes()
+        else:
+            data = tensor.data.tobytes()
         yield data + bytes(-len(data) % reader.alignment)
 
 

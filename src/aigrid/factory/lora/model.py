@@ -52,6 +52,12 @@ def pack(rows: Sequence[Sequence[int]], prefix: int, device: torch.device) -> Pa
     )
 
 
+def matrix(layer: int, target: str) -> str:
+    """Return Hugging Face's name of one of a layer's matrices."""
+    part = "mlp" if target in ("gate_proj", "up_proj", "down_proj") else "self_attn"
+    return f"model.layers.{layer}.{part}.{target}"
+
+
 class Lora(torch.nn.Module):
     """The adapter: for each adapted matrix `A` (rank, in), drawn at random, and `B` (out, rank), zero at first."""
 
@@ -148,8 +154,7 @@ class Decoder:
         return torch.ones(longest, packed.prefix + longest, dtype=torch.bool, device=self.device).tril(packed.prefix)
 
     def _linear(self, x: Tensor, layer: int, target: str, lora: Lora | None) -> Tensor:
-        part = "mlp" if target in ("gate_proj", "up_proj", "down_proj") else "self_attn"
-        name = f"model.layers.{layer}.{part}.{target}"
+        name = matrix(layer, target)
         weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
         if lora is None or layer < lora.first or target not in lora.targets:
             return linear(x, weight, bias)
