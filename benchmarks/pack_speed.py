@@ -18,7 +18,7 @@ from benchmarks.common import arguments, first_in_line, log, report, spread
 from benchmarks.direct_engine import prompts
 
 TOKENS = {1: 48, 8: 24, 32: 12}
-ROUNDS = 7
+ROUNDS = 21
 DRAWS = 2000
 NEEDED = 0.95
 

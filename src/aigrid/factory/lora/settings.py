@@ -28,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     layers: int = 0
     """How many of the upper layers learn; 0 is all. What lies below is computed once, not once per epoch."""
     targets: tuple[str, ...] = TARGETS
-    """Which matrices of those layers learn. Fewer make a smaller, faster merged file: only they are stored wider."""
+    """Which matrices of those layers learn. Fewer learn less, and only they are written anew in a merge."""
     epochs: int = 4
     batch: int = 16
     """Rows per step."""
