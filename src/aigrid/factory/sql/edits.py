@@ -26,7 +26,9 @@ class Edits:
     def __init__(self, similar: Similar, rows: Sequence[Sequence[str]], keys: Sequence[str], anchors: Sequence[int],
                  weights: Mapping[str, Floats] | None = None) -> None:  # fmt: skip
         self.marks = [marks(row) for row in rows]
-        names = {name: at for at, name in enumerate(dict.fromkeys(name for each in self.marks for name in sorted(each)))}
+        names = {
+            name: at for at, name in enumerate(dict.fromkeys(name for each in self.marks for name in sorted(each)))
+        }
         self.index = names
         self.weights: Floats
         self.rest: Floats
