@@ -111,3 +111,10 @@ def test_an_answer_is_understood_as_the_row_s_own_kind() -> None:
     assert inspecting.understood(' {"a": 1} ', Row("x", {"a": "1"})) == {"a": 1}
     assert inspecting.understood("no json", Row("x", {"a": "1"})) == "no json"
     assert inspecting.understood('{"a": 1}', Row("x", "y")) == '{"a": 1}'
+
+
+@pytest.mark.parametrize("absent", ["inspect_ai", "openai"])
+def test_what_is_missing_is_named(absent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspecting.importlib.util, "find_spec", lambda name: None if name == absent else object())
+    with pytest.raises(ConfigError, match=absent.replace("_", "-") + r" is not installed.*aigrid\[evaluate\]"):
+        inspecting.needs()

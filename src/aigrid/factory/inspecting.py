@@ -93,9 +93,10 @@ def folder() -> Path:
 
 
 def needs() -> None:
-    """Raise `ConfigError` where Inspect is not installed."""
-    if importlib.util.find_spec("inspect_ai") is None:
-        raise ConfigError("inspect-ai is not installed: pip install 'aigrid[evaluate]'")
+    """Raise `ConfigError` where Inspect, or the client that it asks with, is not installed."""
+    for module, name in (("inspect_ai", "inspect-ai"), ("openai", "openai")):
+        if importlib.util.find_spec(module) is None:
+            raise ConfigError(f"{name} is not installed: pip install 'aigrid[evaluate]'")
 
 
 def examine(
