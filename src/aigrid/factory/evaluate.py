@@ -25,6 +25,8 @@ IN_SERVICE = "in service"
 _TIMED = 200
 _AT_ONCE = 64
 _WRONG = 20
+_SLICES = 12
+"""With more slices than these, their scores are in the evidence only, not among the stage's figures."""
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
@@ -108,6 +110,8 @@ def run(job: Job, settings: Settings) -> None:
     job.say(n=len(asked), score=evidence.score.value, low=evidence.score.low, high=evidence.score.high)
     for name, against in evidence.against.items():
         job.say(**{name: against.score.value, f"gain over {name}": against.gain.difference})
+    for each in evidence.slices if len(evidence.slices) <= _SLICES else ():
+        job.say(**{f"slice {each.name}": each.score.value})
     job.measure(**_latency(train / "candidate", asked))
 
 

@@ -17,6 +17,7 @@ RUNGS: dict[str, str] = {
     "nearest": "aigrid.factory.ladder.nearest",
     "linear": "aigrid.factory.ladder.linear",
     "tagger": "aigrid.factory.ladder.tagger",
+    "guard": "aigrid.factory.ladder.guard",
     "head": "aigrid.factory.ladder.head",
     "prompt": "aigrid.factory.ladder.prompt",
     "lora": "aigrid.factory.ladder.lora",
