@@ -14,6 +14,7 @@ from aigrid.core.errors import ConfigError
 from aigrid.factory import standing, trial
 from aigrid.factory.base import Figure, Job
 from aigrid.factory.evaluate import IN_SERVICE, Against, Evidence
+from aigrid.factory.seal import examined
 from aigrid.packs import Shelf
 
 CODE = ("aigrid.factory.trial", "aigrid.factory.standing")
@@ -54,7 +55,8 @@ class Held(msgspec.Struct, frozen=True):
 
 def run(job: Job, settings: Settings) -> None:
     """Judge, and where all holds put the pack on the shelf and into service (or on trial). Writes `decision.json`."""
-    proof = msgspec.json.decode((job.input("evaluate") / "evidence.json").read_bytes(), type=Evidence)
+    evidence = examined(job) or job.input("evaluate")
+    proof = msgspec.json.decode((evidence / "evidence.json").read_bytes(), type=Evidence)
     held = list(conditions(settings, proof, job.about["figures"], job.about["measured"]))
     passed = all(each.holds for each in held)
     pack = packs.open(job.input("pack") / "pack")

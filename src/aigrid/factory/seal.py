@@ -27,7 +27,7 @@ def run(job: Job, settings: Settings) -> None:
     """Write the pack into `pack/`, signed with this installation's key."""
     worker = job.input("train") / "candidate"
     version = settings.version or f"0.{job.seed}.0-{job.about['digests']['train'][:12]}"
-    evidence = job.inputs.get("evaluate")
+    evidence = examined(job)
     proof = msgspec.json.decode((evidence / "evidence.json").read_bytes(), type=Evidence) if evidence else None
     ladder = job.input("train") / "ladder.json"
     card = job.work / "README.md"
@@ -60,6 +60,12 @@ def run(job: Job, settings: Settings) -> None:
     packs.sign(job.out / "pack")
     (job.out / "pack.json").write_bytes(msgspec.json.encode({"name": manifest.name, "version": version}))
     job.say(version=version, digest=digest, bytes=packs.open(job.out / "pack").manifest.size)
+
+
+def examined(job: Job) -> Path | None:
+    """Return the folder of the line's evidence: the stage `evaluate`'s, or that of a `train` that examines by itself."""
+    folders = [job.inputs[name] for name in ("evaluate", "train") if name in job.inputs]
+    return next((folder for folder in folders if (folder / "evidence.json").is_file()), None)
 
 
 def _base(worker: Path) -> Base | None:

@@ -21,6 +21,7 @@ RUNGS: dict[str, str] = {
     "head": "aigrid.factory.ladder.head",
     "prompt": "aigrid.factory.ladder.prompt",
     "lora": "aigrid.factory.ladder.lora",
+    "sql": "aigrid.factory.ladder.sql",
 }
 """Rung by name: its module. The order is the ladder's: what a call costs, the cheapest first."""
 

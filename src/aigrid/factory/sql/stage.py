@@ -1,17 +1,22 @@
 """The stage `sql` of a line: a database file and questions with their SQL become a clerk, with or without a model.
 
-What it writes: `clerk/` (plain files, see `Clerk.load`), `model.gguf` where a taught model helps, and `scores.json`, the
-clerk's and the baselines' execution accuracy on the questions of the test split.
+What it writes: `candidate/`, the clerk as the stage `pack` takes it (with `model.gguf` where a taught model helps), and
+`evidence.json`: execution accuracy on the questions of the test split, against baselines on the same questions. So a
+line says `- train: {use: sql, …}`, and goes on with `pack` and `gate`.
 """
 
-import json
 import shutil
 
 import msgspec
 
 from aigrid.core.config import Config
+from aigrid.core.download import digest
 from aigrid.core.models import pull, resolve
 from aigrid.factory.base import Job
+from aigrid.factory.evaluate import Against, Evidence
+from aigrid.factory.ladder.base import Task
+from aigrid.factory.ladder.open import About, describe
+from aigrid.factory.ladder.sql import MODEL, keep
 from aigrid.factory.sql import judge
 from aigrid.factory.sql.build import Plan, ask_all, clerk_with_model, plain_clerk, teach
 from aigrid.factory.sql.database import Database
@@ -50,6 +55,7 @@ def run(job: Job, settings: Settings) -> None:
     def tell(line: str) -> None:
         job.tell(0, None, line)
 
+    candidate = job.out / "candidate"
     clerk = plain_clerk(known, database, job.work, plan, tell)
     if settings.base:
         base = pull(resolve(settings.base, Config()))
@@ -58,17 +64,32 @@ def run(job: Job, settings: Settings) -> None:
             clerk = clerk_with_model(clerk, known, job.work, generate, plan, tell)
             asked = ask_all(clerk, tests, generate if clerk.with_model else None, plan.samples)
         if clerk.with_model:
-            shutil.copyfile(tuned, job.out / "model.gguf")
+            candidate.mkdir()
+            shutil.copyfile(tuned, candidate / MODEL)
     else:
         asked = ask_all(clerk, tests, None)
     scores = {
         "nearest": judge.judge(tests, database, judge.nearest_copy(known)),
+        "template": judge.judge(tests, database, judge.nearest_template(clerk)),
         "composed": judge.chosen(clerk.with_model or clerk.plain, asked),
         "oracle": judge.oracle(asked),
     }
-    clerk.save(job.out / "clerk")
-    (job.out / "scores.json").write_text(json.dumps({name: score.right for name, score in scores.items()}))
+    clerk.save(candidate)
+    describe(candidate, About("sql", Task("text")))
+    keep(job.file(settings.database), digest(job.file(settings.database)))
+    _prove(job, scores)
     _say(job, scores, len(known), len(clerk.library.made), len(clerk.library.rules))
+
+
+def _prove(job: Job, scores: dict[str, judge.Score]) -> None:
+    """Write the evidence, in the shape of the stage `evaluate`."""
+    ours = scores["composed"].right
+    against = {
+        name: Against(share(scores[name].right), paired(ours, scores[name].right, job.seed))
+        for name in ("nearest", "template")
+    }
+    proof = Evidence("execution accuracy", share(ours), share([]), against, [], [])
+    (job.out / "evidence.json").write_bytes(msgspec.json.format(msgspec.json.encode(proof), indent=2))
 
 
 def _say(job: Job, scores: dict[str, judge.Score], known: int, made: int, rules: int) -> None:
