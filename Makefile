@@ -24,7 +24,7 @@ clean:                               ## remove what `make` made here
 
 $(VENV)/.installed: pyproject.toml
 	python3 -m venv $(VENV)
-	$(PY) -m pip install --disable-pip-version-check --editable ".[agents,knowledge]"
+	$(PY) -m pip install --disable-pip-version-check --editable ".[agents,factory,knowledge]"
 	@touch $@
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(PY) -m pip install --disable-pip-version-check --editable ".[$*]"

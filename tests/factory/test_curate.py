@@ -136,9 +136,12 @@ def test_personal_data_are_replaced_and_only_the_owner_can_turn_them_back(tmp_pa
     items = [
         {"input": "write to ann.lee@example.org about it", "output": {"mail": "ann.lee@example.org"}},
         {"input": "nothing private here", "output": {"mail": ""}},
+        {"input": "Write to ann.lee@example.org about it", "output": {"mail": "ann.lee@example.org"}},
     ]
     settings = {"sources": [{"data": "d"}], "personal": "replace", "dev": 0}
-    found, _ = curate(tmp_path, {"d.jsonl": lines(*items)}, settings)
+    found, report = curate(tmp_path, {"d.jsonl": lines(*items)}, settings)
+    assert "ann.lee" not in json.dumps(report)
+    assert report["dropped"] == {"duplicate": 1}
     assert [row.input for row in found] == ["write to <EMAIL_1> about it", "nothing private here"]
     assert found[0].output == {"mail": "<EMAIL_1>"}
     [vault] = (home() / "factory" / "vaults").glob("t-*.vault")
@@ -148,7 +151,8 @@ def test_personal_data_are_replaced_and_only_the_owner_can_turn_them_back(tmp_pa
         Vault(vault, bytes(32))
     found, report = curate(tmp_path, {"d.jsonl": lines(*items)}, {**settings, "personal": "drop"})
     assert [row.input for row in found] == ["nothing private here"]
-    assert report["dropped"] == {"personal data": 1}
+    assert report["dropped"] == {"duplicate": 1, "personal data": 1}
+    assert "ann.lee" not in json.dumps(report)
 
 
 @given(st.lists(st.text(st.sampled_from("ab "), max_size=12), max_size=30), st.integers(0, 3))

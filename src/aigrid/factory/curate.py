@@ -63,9 +63,10 @@ class Judged(NamedTuple):
 
 
 class Drops:
-    """Rows that were dropped, by reason, with a few examples of each."""
+    """Rows that were dropped, by reason, with a few examples of each; `masked`, they show no personal data."""
 
-    def __init__(self) -> None:
+    def __init__(self, masked: bool) -> None:
+        self._masked = masked
         self.count: Counter[str] = Counter()
         self.examples: dict[str, list[dict[str, str]]] = defaultdict(list)
 
@@ -73,7 +74,17 @@ class Drops:
         """Count a row; the first few of a reason are kept as examples."""
         self.count[reason] += 1
         if len(self.examples[reason]) < _EXAMPLES:
-            self.examples[reason].append({"input": row.input[:200], "why": why})
+            text, why = (_mask(row.input), _mask(why)) if self._masked else (row.input, why)
+            self.examples[reason].append({"input": text[:200], "why": why})
+
+
+def _mask(text: str) -> str:
+    """Return a text with the kind of each piece of personal data in its place."""
+    at, parts = 0, list[str]()
+    for span in pii.find(text):
+        parts += (text[at : span.start], f"<{span.kind}>")
+        at = span.end
+    return "".join((*parts, text[at:]))
 
 
 def depends(line: str, settings: Settings, after: Mapping[str, str]) -> str:
@@ -85,7 +96,7 @@ def depends(line: str, settings: Settings, after: Mapping[str, str]) -> str:
 
 def run(job: Job, settings: Settings) -> None:
     """Write `rows.jsonl` and `report.json`."""
-    drops = Drops()
+    drops = Drops(masked=settings.personal != "keep")
     read = [(source.evaluate, row) for source in settings.sources for row in _read(source, job)]
     kept: list[Row] = []
     examined: set[str] = set()

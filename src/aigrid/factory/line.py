@@ -95,19 +95,22 @@ def load(path: Path, folders: tuple[Path, ...] = ()) -> Line:
         raise ConfigError(f"{path}: {error}") from None
     return Line(
         file.line, file.about, file.seed, file.date, path.parent.resolve(), file.data,
-        {name: _find(name, data.file, (*folders, path.parent)) for name, data in file.data.items()},
+        {name: _find(name, data, (*folders, path.parent)) for name, data in file.data.items()},
         _stages(file.stages, path),
     )  # fmt: skip
 
 
-def _find(name: str, file: str, folders: tuple[Path, ...]) -> Path:
-    expanded = re.sub(r"\$\{(\w+)\}", lambda found: os.environ.get(found[1], found[0]), file)
+def _find(name: str, data: Data, folders: tuple[Path, ...]) -> Path:
+    expanded = re.sub(r"\$\{(\w+)\}", lambda found: os.environ.get(found[1], found[0]), data.file)
     for folder in folders:
         for candidate in (folder / expanded, *sorted(folder.glob(f"*/{expanded}"))):
             if candidate.is_file():
                 return candidate.resolve()
     tried = ", ".join(str(folder) for folder in dict.fromkeys(folders))
-    raise ConfigError(f"the data `{name}` ({file}) is not in {tried}; say where with `--data FOLDER`", param=name)
+    origin = f" It comes from {data.source}." if data.source else ""
+    raise ConfigError(
+        f"the data `{name}` ({data.file}) is not in {tried}; say where with `--data FOLDER`.{origin}", param=name
+    )
 
 
 def _stages(listed: list[dict[str, dict[str, Any] | None]], path: Path) -> tuple[Planned, ...]:

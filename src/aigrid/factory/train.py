@@ -80,6 +80,7 @@ def run(job: Job, settings: Settings) -> None:
                 _say(job, step, files.read(kept / "measured.json", Measured))
             else:
                 step.why_not = why
+                job.say(**{name: f"left out: {why}"})
     table = choose(steps, asked, settings.metric, settings.bar, settings.clears)
     shutil.copytree(job.work / "rungs" / table.picked / "candidate", job.out / "candidate")
     for step in steps:  # the others that cost nothing to ask are the evaluation's baselines
