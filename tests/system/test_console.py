@@ -171,7 +171,18 @@ def test_the_ledger_filters_sums_and_exports_what_it_shows(visit, used, gateway)
 def test_keys_alone_lead_through_the_pages(visit):
     page = visit("/")
     is_loaded(page)
-    for path in ("/", "/", "/chat", "/knowledge", "/agents", "/batches", "/ledger", "/keys"):  # the logo leads home too
+    for path in (
+        "/",
+        "/",
+        "/chat",
+        "/knowledge",
+        "/agents",
+        "/lines",
+        "/batches",
+        "/radio",
+        "/ledger",
+        "/keys",
+    ):  # the logo leads home too
         page.keyboard.press("Tab")
         assert page.evaluate("new URL(document.activeElement.href).pathname") == path
     page.keyboard.press("Enter")

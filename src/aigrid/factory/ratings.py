@@ -26,7 +26,7 @@ class Rating(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     `request` is the answer's id, by which the version that gave it is known while a trial runs.
     """
 
-    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
     input: Annotated[str, Meta(min_length=1, max_length=32_000)]
     said: Any = None
     rating: Literal[-1, 1] | None = None

@@ -7,16 +7,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aigrid.core.config import Config
 from aigrid.engines.base import Chunk, Delta, GenerateRequest
 from aigrid.gateway.metrics import Metrics
-from aigrid.guard.classifier import SHIPPED, shipped
 from aigrid.guard.rules import Finding, Rules, Where, refusal, rules_of
 from aigrid.ledger.base import Key
+
+if TYPE_CHECKING:
+    from aigrid.guard.classifier import Guard
 
 PIECE = 8192
 """Characters looked at between two turns of the event loop."""
@@ -36,8 +38,7 @@ class Door:
         self._metrics = metrics
         self._known: dict[tuple[str, str, str], Rules] = {}
         wants = [config.guard.input, *(each.input for each in config.guards)]
-        path = Path(config.guard.model) if config.guard.model else SHIPPED
-        self._guard = shipped(path) if any(want not in (None, "off") for want in wants) else None
+        self._guard = _model(config) if any(want not in (None, "off") for want in wants) else None
         self._rules(Key("", ""))  # what cannot be meant is said at the start
 
     @classmethod
@@ -237,3 +238,10 @@ def _message(message: dict[str, Any], change: Callable[[str], str]) -> dict[str,
         ]
         return {**message, "content": parts}
     return message
+
+
+def _model(config: Config) -> "Guard":
+    """Return the classifier; only a site that wants it loads its library."""
+    from aigrid.guard.classifier import SHIPPED, shipped
+
+    return shipped(Path(config.guard.model) if config.guard.model else SHIPPED)

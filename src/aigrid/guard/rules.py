@@ -6,15 +6,17 @@ A finding is named by what it is (`attack`, `EMAIL`, `denied`), never by the tex
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
 from aigrid.core.config import Config, GuardConfig
 from aigrid.core.errors import ConfigError, Refused
 from aigrid.guard import pii
-from aigrid.guard.classifier import Guard
 from aigrid.ledger.base import Key
+
+if TYPE_CHECKING:
+    from aigrid.guard.classifier import Guard
 
 Where = Literal["input", "output"]
 
@@ -29,7 +31,7 @@ class Finding(NamedTuple):
 class Rules:
     """One policy, ready to use: what it wants of texts that come in and of those that go out."""
 
-    def __init__(self, config: GuardConfig, guard: Guard | None) -> None:
+    def __init__(self, config: GuardConfig, guard: "Guard | None") -> None:
         """Read a policy; raises `ConfigError` that names the setting which cannot be meant."""
         self.config = config
         self._guard = guard
@@ -112,7 +114,7 @@ def refusal(found: Iterable[Finding], where: Where) -> Refused:
     return Refused(f"{side} was refused: it holds {listed}; rephrase it, or ask who runs this site", code=code)
 
 
-def rules_of(config: Config, key: Key, guard: Guard | None) -> Rules:
+def rules_of(config: Config, key: Key, guard: "Guard | None") -> Rules:
     """Return the policy for a key: `[guard]`, with what the first fitting `[[guards]]` says otherwise."""
     policy = config.guard
     for other in config.guards:
