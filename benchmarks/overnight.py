@@ -259,6 +259,8 @@ def at_best(peer: Peer, streams: int, turn: int) -> float:
 def kills(night: Night, requests: int, tokens: int, text: Any, what: list[list[str]]) -> dict[str, Any]:
     """Kill programs while a batch runs; return how its answers and its records differ from one for each request."""
     rng = random.Random(3)
+    time.sleep(2.0)  # what earlier batches left is settled
+    earlier, recovered = set(night_records(night)), night.recovered  # type: ignore[attr-defined]
     id_ = night.submit(requests, tokens, text)
     done = 0
     for at, names in enumerate(what):
@@ -276,7 +278,7 @@ def kills(night: Night, requests: int, tokens: int, text: Any, what: list[list[s
     rows = [json.loads(line) for line in text_.splitlines()]
     ids = Counter(row["custom_id"] for row in rows)
     time.sleep(1.0)
-    charged = night_records(night)
+    charged = {record: paid for record, paid in night_records(night).items() if record not in earlier}
     answered = {row["response"]["request_id"] for row in rows}
     return {
         "requests": requests,
@@ -287,7 +289,7 @@ def kills(night: Night, requests: int, tokens: int, text: Any, what: list[list[s
         "charged_without_answer": len(charged.keys() - answered),
         "answers_not_charged": len(answered - charged.keys()),
         "nusd_apart": sum(charged.values()) - batch["aigrid"]["cost_nusd"],
-        "recovered_records": night.recovered,  # type: ignore[attr-defined]
+        "recovered_records": night.recovered - recovered,  # type: ignore[attr-defined]
     }
 
 
