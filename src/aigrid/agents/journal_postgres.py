@@ -7,6 +7,7 @@ refused, and nothing is recorded twice. Every step is committed before anything 
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ END $$;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON agent_steps EXECUTE FUNCTION agent_steps_refuse();
 """
 _KEY = "hashtextextended(%s, 0)"
+_WAITS_S = (0.0, 0.05, 0.1, 0.2, 0.4)
 _AT_WORK = f"""
 SELECT EXISTS (
     SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
@@ -182,8 +184,7 @@ class PostgresJournal(Journal):
             raise _busy(run)
         shelf.at_work.add(run)
         try:
-            if not shelf.writer.ask(f"SELECT pg_try_advisory_lock({_KEY})", [run])[0][0]:
-                raise _busy(run)
+            self._claim(run)
             self._made = shelf.writer.made
             if new:
                 shelf.writer.ask("INSERT INTO agent_runs (run) VALUES (%s)", [run], self._made)
@@ -192,6 +193,14 @@ class PostgresJournal(Journal):
         except BaseException:
             shelf.at_work.discard(run)
             raise
+
+    def _claim(self, run: str) -> None:
+        """Take the run's lock; the server frees that of a process that was killed a moment after it is gone."""
+        for wait in _WAITS_S:
+            time.sleep(wait)
+            if self._shelf.writer.ask(f"SELECT pg_try_advisory_lock({_KEY})", [run])[0][0]:
+                return
+        raise _busy(run)
 
     def _write(self, at_ns: int, kind: Kind, key: str, digest: str, body: bytes, durable: bool) -> int:
         seq = len(self.steps) + 1
