@@ -1,7 +1,5 @@
 """Asking before acting: what a person decides is bound to the exact arguments, survives anything, and acts once."""
 
-import asyncio
-
 import msgspec
 import pytest
 from fakes import ScriptedMind
@@ -9,6 +7,7 @@ from fakes import ScriptedMind
 from aigrid.agents import desk as desks
 from aigrid.agents import shelf
 from aigrid.agents.desk import Desk
+from aigrid.core.clock import SECOND, now_ns
 from aigrid.core.errors import BadRequest, Conflict, NotFound
 
 pytestmark = pytest.mark.usefixtures("keeping")
@@ -44,15 +43,15 @@ async def test_a_call_waits_is_approved_and_made_once(bench):
 
 
 @pytest.mark.parametrize("how", ["denied", "expired", "expired after approval"])
-async def test_what_is_denied_or_expired_never_runs(bench, how):
-    expires = "approvals: {expires_s: 0.2}" if "expired" in how else ""
+async def test_what_is_denied_or_expired_never_runs(bench, how, monkeypatch):
+    expires = "approvals: {expires_s: 600}" if "expired" in how else ""
     outcome = await bench.start(bench.agent(PAY, expires), payer())
     if how == "denied":
         bench.desk.decide(outcome.approval, False, approver="ann", reason="too much")
     elif how == "expired after approval":
         bench.desk.decide(outcome.approval, True, approver="ann")
     if "expired" in how:
-        await asyncio.sleep(0.25)
+        monkeypatch.setattr(desks, "now_ns", lambda: now_ns() + 600 * SECOND)
     mind = payer()
     done = await bench.resume(outcome.run, mind)
     assert done.state == "done"

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 
 import psycopg
 import pytest
@@ -67,6 +68,14 @@ def test_runs_are_listed_newest_first_and_unknown_ones_are_not_there(keeping, mo
             shelf.find(unknown)
 
 
+def let_go(run):
+    """Wait until nobody works on a run: the database has to notice that a process is gone."""
+    until = time.monotonic() + 60
+    while shelf.find(run).at_work():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def test_one_process_works_on_a_run_and_a_killed_one_lets_go_of_it(keeping):
     run = made()
     with shelf.find(run).open():
@@ -87,9 +96,7 @@ def test_one_process_works_on_a_run_and_a_killed_one_lets_go_of_it(keeping):
     finally:
         other.kill()
         other.communicate()
-    for _ in range(100):  # the database has to notice that the process is gone
-        if not shelf.find(run).at_work():
-            break
+    let_go(run)
     with shelf.find(run).open() as journal:
         journal.add("model", "0", "d", {})
 

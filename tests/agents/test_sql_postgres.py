@@ -54,8 +54,8 @@ ATTACKS = {
     "listen": "LISTEN everyone",
     "new role": "CREATE ROLE thief SUPERUSER",
     "explain analyse": "EXPLAIN ANALYZE DELETE FROM parts",
-    "sleep": "SELECT pg_sleep(20)",
-    "sleep without a limit": "SELECT set_config('statement_timeout', '0', true), pg_sleep(20)",
+    "sleep": "SELECT pg_sleep(600)",
+    "sleep without a limit": "SELECT set_config('statement_timeout', '0', true), pg_sleep(600)",
     "endless": "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
 }
 SECRETS = {
@@ -90,8 +90,8 @@ def reader(database, monkeypatch):
         connection.execute("DROP ROLE reader")
 
 
-def tool(tmp_path, **more):
-    built = sql.build(SqlTool(database_env="SHOP", timeout_s=1.0, **more), Site(tmp_path))
+def tool(tmp_path, timeout_s=60.0, **more):
+    built = sql.build(SqlTool(database_env="SHOP", timeout_s=timeout_s, **more), Site(tmp_path))
 
     async def ask(query):
         return await built.work({"query": query}, CALL)
@@ -126,8 +126,8 @@ async def test_a_question_is_answered_with_as_many_rows_as_are_allowed(database,
 async def test_nothing_that_is_asked_changes_anything_even_as_the_superuser(database, tmp_path, attack):
     before, began = state(database), time.monotonic()
     with pytest.raises(ToolError, match="the database refused"):
-        await tool(tmp_path)(ATTACKS[attack])
-    assert time.monotonic() - began < 5
+        await tool(tmp_path, timeout_s=1.0)(ATTACKS[attack])
+    assert time.monotonic() - began < 60
     assert state(database) == before
 
 

@@ -17,33 +17,40 @@ STOP = {"action": "stop", "reason": "enough"}
 
 
 class Slow(ScriptedMind):
-    """Says some words, and then waits for ever."""
+    """Says some words, and then waits for ever; `heard` is how often its words were counted by who asked."""
+
+    heard = 0
 
     async def generate(self, request):
         yield Chunk([Delta(text="one two", tokens=2)], Usage(prompt_tokens=10))
+        self.heard += 1
         await asyncio.Event().wait()
 
 
-async def at_work(agent="worker", models=0):
-    """Return the id of the run of an agent when its model speaks."""
-    for _ in range(500):
-        for view in views.runs():
-            if (view.agent, view.state) == (agent, "running") and view.model_steps >= models:
-                await asyncio.sleep(0.05)
-                return view.run
-        await asyncio.sleep(0.01)
-    raise AssertionError("the run did not begin")
+async def until(holds):
+    """Wait for what has to come."""
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def at_work(mind, agent="worker"):
+    """Return the id of the run of an agent once this mind has spoken again."""
+    heard = mind.heard
+    await until(lambda: mind.heard > heard)
+    return next(view.run for view in views.runs() if (view.agent, view.state) == (agent, "running"))
 
 
 def slow(door):
     door.gateway.engines[0].mind = Slow()
+    return door.gateway.engines[0].mind
 
 
 async def test_a_run_at_work_is_stopped_settled_and_says_by_whom(served):  # noqa: F811
     async with served("x") as door:
-        slow(door)
+        mind = slow(door)
         asked = asyncio.create_task(door.chat("go", model="agent:worker"))
-        run = await at_work()
+        run = await at_work(mind)
         _, other = await door.ledger.create_key("globex")
         assert (await door.ask("POST", f"/v1/agents/runs/{run}", STOP, secret=other))[0] == 404
         assert (await door.ask("POST", f"/admin/agents/runs/{run}", STOP))[0] == 403
@@ -66,22 +73,21 @@ async def test_a_run_at_work_is_stopped_settled_and_says_by_whom(served):  # noq
 
 async def test_what_was_spent_on_an_answer_that_was_cut_off_counts_on_the_budget(served):  # noqa: F811
     async with served("x", more="budget: {usd: 0.000015}") as door:
-        slow(door)
-        spent, run = 0, None
+        mind = slow(door)
+        run = None
         for _ in range(30):
             more = {"metadata": {"run": run}} if run else {}
+            heard = mind.heard
             asked = asyncio.create_task(door.chat("go", model="agent:worker", **more))
-            await asyncio.sleep(0)
-            run = await at_work() if run is None else run
-            await asyncio.sleep(0.1)
+            await until(lambda: mind.heard > heard or asked.done())  # noqa: B023 - of this turn
             asked.cancel()
             await asyncio.wait([asked])
-            await asyncio.sleep(0.1)
+            await until(lambda: views.runs()[0].state != "running")
             view = views.runs()[0]
-            spent = view.cost_nusd
+            run = view.run
             if view.state != "interrupted":
                 break
-        assert 0 < spent == sum(each.revenue_nusd for each in await door.records()) <= 15_000
+        assert 0 < view.cost_nusd == sum(each.revenue_nusd for each in await door.records()) <= 15_000
         assert view.state in ("stopped", "done")  # what was left was too little for a step, or for a whole answer
         assert sum(step.kind == "cut" for step in shelf.read(run)) > 1
 
@@ -114,17 +120,17 @@ async def test_recruits_stop_with_who_recruited_them_and_alone_they_tell_it():
     cast = {"boss": (DELEGATE, "ok"), "anna": ("x",)}
     async with team(cast, boss="team: {}", anna="") as door:
         cast_ = next(each for each in door.gateway.engines if isinstance(each, Cast))
-        cast_.minds["anna"] = Slow()
+        cast_.minds["anna"] = mind = Slow()
         asked = asyncio.create_task(door.chat("go", model="agent:boss"))
-        await at_work("anna")
-        boss = await at_work("boss")
+        await at_work(mind, "anna")
+        boss = next(view.run for view in views.runs() if view.agent == "boss")
         assert (await door.ask("POST", f"/v1/agents/runs/{boss}", STOP))[2]["state"] == "stopped"
         await asked
         assert {view.agent: view.state for view in views.runs()} == {"boss": "stopped", "anna": "stopped"}
         anna = next(view for view in views.runs() if view.agent == "anna")
         assert f"with {boss}" in anna.outcome.reason
         asked = asyncio.create_task(door.chat("again", model="agent:boss"))
-        run = await at_work("anna")
+        run = await at_work(mind, "anna")
         await door.ask("POST", f"/v1/agents/runs/{run}", STOP)
         _, _, body = await asked
         assert body["choices"][0]["message"]["content"] == "ok"
@@ -157,17 +163,20 @@ async def test_a_call_that_had_begun_is_named_where_a_run_is_stopped(bench, keep
 
 async def cut_off_in_a_call(bench):
     """Return a run whose tool was at work when its request was ended."""
-    (bench.folder / "work.py").write_text("import time\ndef wait() -> str:\n    time.sleep(0.3)\n    return 'x'\n")
+    go = bench.folder / "go"
+    (bench.folder / "work.py").write_text(
+        f"import pathlib, time\ndef wait() -> str:\n    while not pathlib.Path({str(go)!r}).exists():\n"
+        "        time.sleep(0.01)\n    return 'x'\n"
+    )
     mind = ScriptedMind([("wait", {})], "done")
     task = asyncio.create_task(bench.start(bench.agent("  wait: {kind: python, function: work.wait}\n"), mind))
-    for _ in range(200):
-        found = list(shelf.places())
-        if found and any(step.kind == "began" for step in found[0].read()):
-            break
-        await asyncio.sleep(0.01)
-    task.cancel()
-    await asyncio.wait([task])
-    return found[0].run
+    try:
+        await until(lambda: any(step.kind == "began" for place in shelf.places() for step in place.read()))
+        task.cancel()
+        await asyncio.wait([task])
+    finally:
+        go.touch()
+    return next(shelf.places()).run
 
 
 async def test_the_command_stops_a_run_that_no_factory_works_on(bench, capsys):
@@ -194,9 +203,9 @@ async def test_a_run_that_another_gateway_works_on_is_not_stopped_from_here(serv
     try:
         async with served("x") as door:
             shelf.use(postgres_url)
-            slow(door)
+            mind = slow(door)
             asked = asyncio.create_task(door.chat("go", model="agent:worker"))
-            run = await at_work()
+            run = await at_work(mind)
             sittings = door.gateway.engines[-1]._sittings
             elsewhere = dict(sittings)
             sittings.clear()  # as if another process had it

@@ -263,7 +263,7 @@ def journal_lines():
 )  # fmt: skip
 async def test_a_team_killed_anywhere_goes_on_with_the_same_recruit_and_repeats_nothing(at):
     command = [sys.executable, "-c", CHILD, str(HERE), str(HERE.parents[1]), at]
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     run = min(place.run for place in shelf.places())
     async with team(cast_of(), **KILLED) as door:

@@ -98,7 +98,7 @@ async def test_a_collector_that_is_not_there_troubles_nobody(bench, caplog):
     outcome = await bench.start(bench.agent(), ScriptedMind("done"))
     exporter = traces.Exporter(TracesConfig("http://127.0.0.1:9"))
     exporter.ended(outcome.run)
-    await asyncio.wait_for(exporter.stop(), 15)
+    await asyncio.wait_for(exporter.stop(), 60)
     assert "was not taken by http://127.0.0.1:9" in caplog.text
 
 

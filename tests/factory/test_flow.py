@@ -263,7 +263,7 @@ async def test_a_good_shadow_enters_service_after_enough_requests(tmp_path: Path
     async with open_door([], [attach]) as door:
         for at in range(25):
             assert (await door.chat(f"give me cake now {at}", model="tastes"))[0] == 200
-        for _ in range(100):
+        for _ in range(1200):
             ended = trial.read("tastes")
             assert ended is not None
             if ended.ended:

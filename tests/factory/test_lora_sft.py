@@ -134,20 +134,30 @@ from aigrid.factory.lora import Settings, sft
 wanted = Settings(base=pathlib.Path(sys.argv[1]), precision="float32", threads=1, rank=4, batch=8, epochs=6,
                   device="cpu", checkpoint_s=0.0, learning_rate=1e-2)
 print("on", flush=True)
-sft.train(rows(60), rows(64)[60:], wanted, pathlib.Path(sys.argv[2]), lambda line: print(line["step"], flush=True))
+
+def tell(line):
+    print(line["step"], flush=True)
+    if line["step"] == int(sys.argv[4]):
+        sys.stdin.read()  # no further, until it is killed
+
+sft.train(rows(60), rows(64)[60:], wanted, pathlib.Path(sys.argv[2]), tell)
 """
 
 
-def run(base: Path, folder: Path, kill_at: str | None, later_s: float = 0.0) -> None:
+def run(base: Path, folder: Path, kill_at: str | None, later_s: float = 0.0, last: int = -1) -> None:
+    """Train, and kill it so much later than it prints `kill_at`, not beyond step `last`."""
     here = str(Path(__file__).parents[2])
-    command = [sys.executable, "-c", PROGRAM, str(base), str(folder), here]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [sys.executable, "-c", PROGRAM, str(base), str(folder), here, str(last)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    assert process.stdin is not None
     assert process.stdout is not None
     for line in process.stdout:
         if line.strip() == kill_at:
             time.sleep(later_s)
             process.send_signal(signal.SIGKILL)
             break
+    process.stdin.close()
     process.stdout.close()
     code = process.wait()
     assert code == (0 if kill_at is None else -signal.SIGKILL)
@@ -156,8 +166,8 @@ def run(base: Path, folder: Path, kill_at: str | None, later_s: float = 0.0) -> 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
     run(tiny, tmp_path / "whole", None)
-    for kill_at, later_s in (("on", 0.5), ("5", 0.004), ("17", 0.02)):
-        run(tiny, tmp_path / "killed", kill_at, later_s)
+    for kill_at, later_s, last in (("on", 0.5, 4), ("5", 0.004, 16), ("17", 0.02, 30)):
+        run(tiny, tmp_path / "killed", kill_at, later_s, last)
     run(tiny, tmp_path / "killed", None)
     for name in ("adapter/adapter_model.safetensors", "adapter/adapter_config.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

@@ -20,12 +20,14 @@ class WordsEmbedder:
 
     def __init__(self):
         self.texts = []
+        self.asked = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
         self.fail = None
 
     def embed(self, texts):
-        self.gate.wait(20)
+        self.asked.set()
+        self.gate.wait(120)
         if self.fail is not None:
             raise self.fail
         self.texts += texts

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import threading
@@ -42,9 +43,7 @@ def test_good_files_are_read_and_bad_ones_named(sandbox: Sandbox, tmp_path: Path
 
 def test_a_gigabyte_of_zeros_is_refused_without_reading_it(sandbox: Sandbox, tmp_path: Path) -> None:
     sparse(tmp_path / "zeros.txt", 1 << 40)
-    began = time.monotonic()
-    assert sandbox.parse(tmp_path / "zeros.txt") == Skipped("it holds nothing but zero bytes")
-    assert time.monotonic() - began < 5
+    assert sandbox.parse(tmp_path / "zeros.txt") == Skipped("it holds nothing but zero bytes")  # not: took too long
 
 
 def test_a_parser_that_dies_costs_its_file_and_nothing_else(tmp_path: Path) -> None:
@@ -59,23 +58,31 @@ def test_a_parser_that_dies_costs_its_file_and_nothing_else(tmp_path: Path) -> N
         thread.start()
         pid = _busy_child()
         os.kill(pid, signal.SIGSEGV)
-        thread.join(30)
+        thread.join(90)
         assert results == [Skipped("it crashed its parser (killed by SIGSEGV)")]
         assert text_of(sandbox.parse(good)) == "still here"
 
 
 def _busy_child() -> int:
     """Return the parsing process once it is at work."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for task in Path("/proc/self/task").iterdir():
-            for pid in (task / "children").read_text().split():
-                command = Path(f"/proc/{pid}/cmdline").read_bytes()
-                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-                if b"sandbox_worker" in command and state == "R":
-                    return int(pid)
+        for pid in _children():
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "R":
+                return pid
         time.sleep(0.005)
     raise AssertionError("no parser is at work")
+
+
+def _children() -> list[int]:
+    """Return the parsing processes of this one."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread or a process that has ended since
+            for pid in (task / "children").read_text().split():
+                if b"sandbox_worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+    return found
 
 
 def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
@@ -85,9 +92,7 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     good.write_text("still here")
     with Sandbox(Limits(wall_s=0.02), workers=1) as sandbox:
         sandbox.walls()
-        began = time.monotonic()
         assert sandbox.parse(slow) == Skipped("reading it took too long")
-        assert time.monotonic() - began < 5
     with Sandbox(Limits(wall_s=30), workers=1) as sandbox:
         assert text_of(sandbox.parse(good)) == "still here"
 
@@ -148,9 +153,10 @@ def test_parse_file_keeps_its_processes(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("words")
     parse_file(path)
-    began = time.monotonic()
+    before = set(_children())
     assert text_of(parse_file(path)) == "words"
-    assert time.monotonic() - began < 1
+    assert before
+    assert set(_children()) == before
 
 
 PROBE = """

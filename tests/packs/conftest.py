@@ -1,9 +1,7 @@
 import base64
-import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -12,6 +10,7 @@ import urllib.request
 import pytest
 
 from aigrid import packs
+from benchmarks.common import free_port
 
 CREATED = "2026-01-01T00:00:00Z"
 
@@ -65,9 +64,7 @@ class RegistryProcess:
     """A real registry; `url` is HOST:PORT."""
 
     def __init__(self, folder, **more):
-        with contextlib.closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.url = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.url = f"127.0.0.1:{free_port()}"
         self.folder = folder
         self.config = folder / "registry.yml"
         settings = {
@@ -83,9 +80,10 @@ class RegistryProcess:
         environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
         command = [program(), "serve", str(self.config)]
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(200):
+        until = time.monotonic() + 60
+        while time.monotonic() < until and self.process.poll() is None:
             try:
-                urllib.request.urlopen(f"http://{self.url}/v2/", timeout=1).close()
+                urllib.request.urlopen(f"http://{self.url}/v2/", timeout=10).close()
                 return
             except urllib.error.HTTPError as error:
                 error.close()  # it wants a password, or TLS: it is there

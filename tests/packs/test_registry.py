@@ -126,18 +126,27 @@ asyncio.run(go())
 """
 
 
+def size_of(path):
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # it was whole, and has its name now
+        return 0
+
+
 async def test_a_pull_that_is_killed_goes_on_where_it_was(registry_process, make, own_cache):
     size = 48 << 20
     folder = make(weights=os.urandom(size))
     await push(folder, registry_process.url, "team/killed")
-    process = subprocess.Popen([sys.executable, "-c", PULL, f"{registry_process.url}/team/killed:1.0"])
-    part = None
-    while process.poll() is None and not part:
-        part = next((path for path in own_cache.rglob("*.part") if path.stat().st_size > 1 << 20), None)
-        time.sleep(0.001)
-    process.kill()
-    process.wait()
-    assert part
+    held = Cutting(registry_process.url, [], holds_at=8 << 20)
+    process = subprocess.Popen([sys.executable, "-c", PULL, f"{held.url}/team/killed:1.0"])
+    try:
+        while not any(size_of(path) > 1 << 20 for path in own_cache.rglob("*.part")):
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+        held.close()
     proxy = Cutting(registry_process.url, [])
     try:
         pulled = await pull(proxy.url, "team/killed")

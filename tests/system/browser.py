@@ -5,13 +5,18 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
 from playwright.sync_api import expect
+
+from benchmarks.common import free_port
+
+__all__ = ["ARGS", "CHROMIUM", "MARKS", "ask", "free_port", "is_loaded", "process"]
+
+expect.set_options(timeout=60_000)  # how long a check waits for what is not there yet
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = [
@@ -31,14 +36,8 @@ MARKS = [
 ]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def ask(port, method, path, body=None, **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     data = body if isinstance(body, str) else None if body is None else json.dumps(body)
     connection.request(method, path, data, {"content-type": "application/json"} | headers)
     answer = connection.getresponse()
@@ -54,7 +53,7 @@ def process(home, *command, ready, **settings):
     with open(log, "w") as out:
         child = subprocess.Popen([sys.executable, "-m", *command], cwd=home, env=env, stdout=out, stderr=out)
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while True:
             with contextlib.suppress(OSError):
                 if ask(ready[0], "GET", ready[1])[0] < 500:
@@ -65,8 +64,8 @@ def process(home, *command, ready, **settings):
         yield log
     finally:
         child.terminate()
-        child.wait(20)
+        child.wait(60)
 
 
 def is_loaded(page):
-    expect(page.get_by_text("connected")).to_be_attached(timeout=20_000)
+    expect(page.get_by_text("connected")).to_be_attached()

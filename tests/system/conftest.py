@@ -39,6 +39,7 @@ def profile(chromium):
         key = len(made) if fresh else json.dumps(options, sort_keys=True)
         if key not in made:
             made[key] = chromium.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
+            made[key].set_default_timeout(60_000)
         return made[key]
 
     return get

@@ -32,7 +32,7 @@ class Model:
             held = said.startswith("[hold]")
             for at, word in enumerate(said.removeprefix("[hold]").split(" ")):
                 if held and at == 3:
-                    self.go.wait(30)
+                    self.go.wait(300)
                 yield {"content": word if at == 0 else f" {word}"}
             return
         for at, (tool, arguments) in enumerate(said):

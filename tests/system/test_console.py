@@ -31,7 +31,7 @@ def used(gateway):
     for _ in range(3):
         status, answer, _ = ask(gateway, "POST", "/v1/chat/completions", body, authorization=f"Bearer {made['key']}")
         assert status == 200, answer
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while len(json.loads(ask(gateway, "GET", "/admin/records?tenant=acme")[1])["records"]) < 3:
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -57,14 +57,14 @@ def test_a_phone_never_scrolls_sideways(visit, used, path):
 
 def test_the_home_page_shows_what_the_ledger_says_and_goes_on_by_itself(visit, used, gateway):
     page = visit("/")
-    expect(page.get_by_role("link", name=used)).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("link", name=used)).to_be_visible()
     expect(page.locator(".chart svg path").first).to_be_attached()
     tokens = page.locator(".strip .lead .note")
     before = tokens.inner_text()
     key = json.loads(ask(gateway, "POST", "/admin/keys", {"tenant": "acme"})[1])["key"]
     body = {"model": "echo", "prompt": "a b c d", "max_tokens": 50}
     ask(gateway, "POST", "/v1/completions", body, authorization=f"Bearer {key}")
-    expect(tokens).not_to_have_text(before, timeout=10_000)
+    expect(tokens).not_to_have_text(before)
 
 
 def test_an_answer_streams_and_shows_the_price_that_the_ledger_has(visit, gateway):
@@ -74,7 +74,7 @@ def test_an_answer_streams_and_shows_the_price_that_the_ledger_has(visit, gatewa
     box.fill("one two three")
     box.press("Enter")
     receipt = page.locator(".receipt[data-request]")
-    expect(receipt).to_be_visible(timeout=20_000)
+    expect(receipt).to_be_visible()
     expect(page.locator(".answer")).to_contain_text("one two three")
     record = json.loads(ask(gateway, "GET", f"/admin/records/{receipt.get_attribute('data-request')}")[1])
     assert (record["tenant"], record["outcome"]) == ("console", "finished")
@@ -89,12 +89,12 @@ def test_an_answer_can_be_stopped_and_is_priced_for_what_came(visit, gateway):
     page = visit("/chat")
     is_loaded(page)
     page.get_by_label("Max tokens").fill("4000")
-    page.get_by_role("textbox", name="Your message").fill("one two three [echo tokens=2000 rate=100]")
+    page.get_by_role("textbox", name="Your message").fill("one two three [echo tokens=4000 rate=40]")
     page.get_by_role("button", name="Send").click()
-    expect(page.locator(".answer")).to_contain_text("one two", timeout=10_000)
+    expect(page.locator(".answer")).to_contain_text("one two")
     page.get_by_role("button", name="Stop").click()
     receipt = page.locator(".receipt[data-request]")
-    expect(receipt).to_contain_text("stopped by you", timeout=20_000)
+    expect(receipt).to_contain_text("stopped by you")
     record = json.loads(ask(gateway, "GET", f"/admin/records/{receipt.get_attribute('data-request')}")[1])
     assert record["outcome"] == "client_gone"
     assert 0 < record["completion_tokens"] < 4000
@@ -107,7 +107,7 @@ def test_markup_in_an_answer_is_not_run_and_fetches_nothing(visit):
     evil = '<img src=x onerror="document.title=1"><script>document.title=2</script> [x](javascript:alert(1)) end'
     page.get_by_role("textbox", name="Your message").fill(evil)
     page.get_by_role("button", name="Send").click()
-    expect(page.locator(".receipt[data-request]")).to_be_visible(timeout=20_000)
+    expect(page.locator(".receipt[data-request]")).to_be_visible()
     assert page.title() == "Chat – aigrid"
     assert page.locator(".answer script").count() == page.locator(".answer [onerror]").count() == 0
     assert page.locator('.answer a[href^="javascript"]').count() == 0
@@ -158,7 +158,7 @@ def test_the_ledger_filters_sums_and_exports_what_it_shows(visit, used, gateway)
     expect(table).to_contain_text(used)
     wanted = json.loads(ask(gateway, "GET", f"/admin/records?tenant={used}&limit=1000")[1])["records"]
     expect(page.locator(".six dd.value").first).to_have_text(f"{len(wanted)}")
-    assert table.locator("tbody tr").count() == len(wanted)
+    expect(table.locator("tbody tr")).to_have_count(len(wanted))
     with page.expect_download() as download:
         page.get_by_role("link", name="Export CSV").click()
     assert download.value.suggested_filename == "aigrid-records.csv"
@@ -205,11 +205,11 @@ def test_the_console_says_when_the_gateway_is_away_and_goes_on_when_it_is_back(v
     away.mkdir()
     with process(away, *command, ready=(port, "/login")):
         page = visit("/", port)
-        expect(page.get_by_role("alert")).to_contain_text("does not answer", timeout=20_000)
+        expect(page.get_by_role("alert")).to_contain_text("does not answer")
         expect(page.get_by_role("alert")).to_contain_text("aigrid up")
         settings = {"AIGRID_GATEWAY_PORT": str(gateway), "AIGRID_ENGINE_KIND": "echo"}
         with process(away, "aigrid.cli.gateway", ready=(gateway, "/health/live"), **settings):
-            expect(page.get_by_role("heading", name="Factory")).to_be_visible(timeout=20_000)
+            expect(page.get_by_role("heading", name="Factory")).to_be_visible()
             expect(page.get_by_role("alert")).to_be_hidden()
 
 

@@ -74,25 +74,25 @@ def buyer(home, gateway):
 def give(page, task):
     """Give the agent a task on the page, and wait for the run's page."""
     is_loaded(page)
-    expect(page.locator(".give .q-select")).to_contain_text("buyer", timeout=20_000)
+    expect(page.locator(".give .q-select")).to_contain_text("buyer")
     page.get_by_role("textbox", name="Task").fill(task)
     page.get_by_role("button", name="Start").click()
-    page.wait_for_url("**/agents/run/run_*", timeout=20_000)
+    page.wait_for_url("**/agents/run/run_*")
     is_loaded(page)
 
 
 def state(page, word):
-    expect(page.locator(".run-head .tag")).to_have_text(word, timeout=20_000)
+    expect(page.locator(".run-head .tag")).to_have_text(word)
 
 
 def test_without_agents_the_page_says_how_to_make_one_and_a_broken_file_says_why(visit, home, gateway):
     page = visit("/agents")
-    expect(page.get_by_text("No agents yet")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("No agents yet")).to_be_visible()
     expect(page.locator(".empty")).to_contain_text("helper.yaml")
     expect(page.get_by_role("textbox", name="Task")).to_be_hidden()
     (home / "agents").mkdir()
     (home / "agents" / "broken.yaml").write_text("name: broken\ninstruction: x\n")
-    expect(page.locator(".wrong")).to_contain_text("instructions", timeout=20_000)
+    expect(page.locator(".wrong")).to_contain_text("instructions")
     (home / "agents" / "broken.yaml").unlink()
 
 
@@ -100,7 +100,7 @@ def test_the_list_says_what_an_agent_may_do_and_its_name_opens_its_file(visit, b
     page = visit("/agents")
     is_loaded(page)
     row = page.locator("tr", has_text="Keeps the store room filled.")
-    expect(row).to_contain_text("order · asks first", timeout=20_000)
+    expect(row).to_contain_text("order · asks first")
     expect(row).to_contain_text("$0.05")
     expect(row).to_contain_text("9 steps")
     row.get_by_role("button", name="buyer").click()
@@ -123,19 +123,19 @@ def test_a_run_shows_its_steps_waits_with_the_exact_arguments_and_acts_once_it_i
     assert shown == {"part": "M8 bolt", "amount": 40}
     assert not (buyer / "ordered.txt").exists()
     overview = visit("/agents")
-    expect(overview.locator(".approval")).to_contain_text("buyer wants to call order", timeout=20_000)
+    expect(overview.locator(".approval")).to_contain_text("buyer wants to call order")
     card.get_by_role("textbox", name="Reason").fill("we need them")
     card.get_by_role("button", name="Approve").click()
     state(page, "done")
     expect(page.locator(".answer strong")).to_have_text("40")
     expect(card).to_have_count(0)
-    expect(overview.locator(".approval")).to_have_count(0, timeout=20_000)
+    expect(overview.locator(".approval")).to_have_count(0)
     expect(page.locator(".person")).to_contain_text("we need them")
     assert (buyer / "ordered.txt").read_text() == "M8 bolt 40\n"
     expect(page.locator(".strip")).to_contain_text("2 tool calls")
-    assert page.locator(".step .receipt .price").count() == 3
+    expect(page.locator(".step .receipt .price")).to_have_count(3)
     row = overview.locator("tr", has_text="Fill up the M8 bolts")
-    expect(row).to_contain_text("done", timeout=20_000)
+    expect(row).to_contain_text("done")
 
 
 def test_what_is_denied_never_runs_and_hidden_characters_are_shown(visit, buyer):
@@ -143,7 +143,7 @@ def test_what_is_denied_never_runs_and_hidden_characters_are_shown(visit, buyer)
     page = visit("/agents")
     give(page, "Leave it be")
     card = page.locator(".approval")
-    expect(card.locator(".box")).to_contain_text("M8\\u202etlob", timeout=20_000)
+    expect(card.locator(".box")).to_contain_text("M8\\u202etlob")
     card.get_by_role("textbox", name="Reason").fill("not today")
     card.get_by_role("button", name="Deny").click()
     state(page, "done")
@@ -157,7 +157,7 @@ def test_words_appear_as_they_are_said_and_a_paused_run_can_be_gone_on_with(visi
     page = visit("/agents")
     give(page, "Talk to me")
     state(page, "at work")
-    expect(page.locator(".step .words").last).to_have_text("One two three", timeout=20_000)
+    expect(page.locator(".step .words").last).to_have_text("One two three")
     expect(page.locator(".step .receipt")).to_have_count(0)
     page.get_by_role("button", name="Pause").click()
     state(page, "cut off")
@@ -173,7 +173,7 @@ def test_a_run_at_work_or_waiting_is_stopped_for_good_and_says_by_whom(visit, bu
     page = visit("/agents")
     give(page, "Talk to me")
     state(page, "at work")
-    expect(page.locator(".step .words").last).to_have_text("One two three", timeout=20_000)
+    expect(page.locator(".step .words").last).to_have_text("One two three")
     page.get_by_role("button", name="Stop").click()
     state(page, "stopped")
     expect(page.locator(".banner", has_text="stopped by")).to_be_visible()
@@ -210,7 +210,7 @@ def test_a_step_is_rated_and_corrected_and_becomes_feedback(visit, buyer, gatewa
     dialog.get_by_role("button", name="Bad").click()
     dialog.get_by_label("It should have said").fill("At most 100 can be ordered at once.")
     dialog.get_by_role("button", name="Keep").click()
-    expect(page.locator(".receipt .tag")).to_have_text("bad, corrected", timeout=20_000)
+    expect(page.locator(".receipt .tag")).to_have_text("bad, corrected")
     run = page.url.rpartition("/")[2]
     [row] = json.loads(ask(gateway, "GET", f"/admin/agents/feedback?run={run}")[1])["feedback"]
     assert (row["step"], row["said"], row["agent"]) == (1, "That is too many.", "buyer")
@@ -218,15 +218,15 @@ def test_a_step_is_rated_and_corrected_and_becomes_feedback(visit, buyer, gatewa
 
 def test_a_run_that_is_not_there_says_so(visit, gateway):
     page = visit("/agents/run/run_nothing")
-    expect(page.get_by_text("This run is not here")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("This run is not here")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_it_all_without_scrolling_sideways(visit, buyer, scheme):
     page = visit("/agents", viewport={"width": 390, "height": 844}, color_scheme=scheme)
     give(page, "Fill up the M8 bolts")
-    expect(page.locator(".approval")).to_be_visible(timeout=20_000)
+    expect(page.locator(".approval")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.goto(page.url.partition("/agents")[0] + "/agents")
-    expect(page.locator(".approval").first).to_be_visible(timeout=20_000)
+    expect(page.locator(".approval").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -31,7 +31,7 @@ def remembered(home, monkeypatch):
 
 
 def texts(page, *wanted):
-    expect(page.locator(".open-memory")).to_have_text(list(wanted), timeout=20_000)
+    expect(page.locator(".open-memory")).to_have_text(list(wanted))
 
 
 def choose(page, which, option):
@@ -52,23 +52,23 @@ def test_memories_are_found_by_words_corrected_and_erased(visit, remembered):
     expect(dialog.get_by_role("alert")).to_contain_text("erase it instead")
     dialog.get_by_label("Text").fill("Deliveries come on Saturdays")
     dialog.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("Nothing like that")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Nothing like that")).to_be_visible()
     page.get_by_role("textbox", name="Look for").fill("blue")
     texts(page, "Ann <i>takes</i> the blue door")
     page.locator(".open-memory").click()
     expect(dialog).to_contain_text("user ann")
     dialog.get_by_role("button", name="Erase").click()
-    expect(page.get_by_text("Nothing like that")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Nothing like that")).to_be_visible()
     assert [one.text for one in remembered[0].all()] == ["Deliveries come on Saturdays"]
 
 
 def test_a_tenants_memories_are_erased_together_and_the_others_stay(visit, remembered):
     page = visit("/agents/memory")
     is_loaded(page)
-    expect(page.locator(".open-memory")).to_have_count(3, timeout=20_000)
+    expect(page.locator(".open-memory")).to_have_count(3)
     expect(page.get_by_role("button", name="Erase all of these")).to_be_hidden()
     choose(page, "Tenant", "acme")
-    expect(page.locator(".open-memory")).to_have_count(2, timeout=20_000)
+    expect(page.locator(".open-memory")).to_have_count(2)
     page.get_by_role("button", name="Erase all of these").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Erase 2 memories of acme?")
@@ -80,6 +80,6 @@ def test_a_tenants_memories_are_erased_together_and_the_others_stay(visit, remem
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_memories_without_scrolling_sideways(visit, remembered, scheme):
     page = visit("/agents/memory", viewport={"width": 390, "height": 844}, color_scheme=scheme)
-    expect(page.locator(".open-memory")).to_have_count(3, timeout=20_000)
+    expect(page.locator(".open-memory")).to_have_count(3)
     page.evaluate("document.fonts.ready")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
