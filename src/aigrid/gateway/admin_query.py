@@ -96,15 +96,15 @@ class Query:
         return value or None
 
     def choice(self, name: str, options: Iterable[str]) -> str | None:
-        """Return a parameter that must be one of `options`."""
-        value = self.text(name)
+        """Return a parameter that must be one of `options`, None when absent."""
+        value = self.values.get(name)
         if value is not None and value not in (options := list(options)):
-            raise BadRequest(f"{name} must be one of {', '.join(options)}, not `{value}`", param=name)
+            raise BadRequest(f"{name} must be one of {', '.join(options)}, not `{value[:40]}`", param=name)
         return value
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
-        """Return a whole number between `low` and `high`."""
-        value = self.text(name)
+        """Return a whole number between `low` and `high`, `default` when absent."""
+        value = self.values.get(name)
         if value is None:
             return default
         if not (value.isascii() and value.isdigit() and len(value) <= 20) or not low <= int(value) <= high:

@@ -56,8 +56,13 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """Parameters of the query string (the last one of a name wins)."""
-        return dict(parse_qsl(self.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
+        """Parameters of the query string; raises `BadRequest` where one is there twice."""
+        found: dict[str, str] = {}
+        for name, value in parse_qsl(self.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True):
+            if name in found:
+                raise BadRequest(f"the parameter `{name[:80]}` is there twice; give it once", param=name)
+            found[name] = value
+        return found
 
     @property
     def address(self) -> str:
