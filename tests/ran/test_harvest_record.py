@@ -13,6 +13,7 @@ import pytest
 from aigrid.cli.app import run
 from aigrid.console import radio as radio_page
 from aigrid.console import radio_charts
+from aigrid.core.clock import SECOND
 from aigrid.core.config import Config, LedgerConfig
 from aigrid.core.errors import BadRequest
 from aigrid.engines.echo import EchoEngine
@@ -25,6 +26,12 @@ from aigrid.ran.harvest import attach, record
 from aigrid.ran.harvest.harvester import Harvester
 from aigrid.ran.harvest.works import BurnWork
 from aigrid.ran.state import RECENT, RECENT_DOWNLINK, RUNNING, TICK_BINS, Page
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A record stays new for as long as a test takes, however slow the machine is."""
+    monkeypatch.setattr(record, "FRESH_NS", 3600 * SECOND)
 
 
 @pytest.fixture

@@ -198,7 +198,8 @@ class Radio:
         """Return what the radio did up to now."""
         if self._ended:
             return self._ended
-        state, code = self.state(), self._process.poll() if self._process else None
+        code = self._process.poll() if self._process else None
+        state = self.state() if code is None else Page(self.page).last()
         if code is None or (code == 0 and state.phase == STOPPED):
             ended = "running" if code is None else "done"
         else:

@@ -31,7 +31,7 @@ RECENT = 1024
 WORDS = 4096
 STARTING, RUNNING, STOPPED = 0, 1, 2
 SOURCES = ("aigrid", "srsran", "oai", "aerial")
-_TRIES = 1000
+_AT_ONCE, _TRIES, _NAP_S = 1000, 1200, 0.001
 
 
 def bin_edges_us() -> NDArray[np.float64]:
@@ -133,14 +133,18 @@ class Page:
             words[ring + places] = value
         words[0] += 1
 
+    def last(self) -> RadioState:
+        """Return what a writer that is gone has left, also where it was in the middle of writing."""
+        return _state(self.words.copy())
+
     def read(self) -> RadioState:
         """Return the radio at one moment. Raises Unavailable where the writer died in the middle of writing."""
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             before = int(self.words[0])
             copy = self.words.copy()
             if not before & 1 and int(self.words[0]) == before:
                 return _state(copy)
-            time.sleep(0)
+            time.sleep(0 if attempt < _AT_ONCE else _NAP_S)
         raise Unavailable(f"the radio's page {self.path} stays half written: the radio died while it wrote; restart it")
 
 

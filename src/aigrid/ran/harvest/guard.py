@@ -32,7 +32,7 @@ _kill: Any = types.ExternalFunction("kill", types.int32(types.int32, types.int32
 PHASE, UPDATED, OVERRUNS, PENDING, LATE, SLOT, SOURCE = (
     state.AT[name] for name in ("phase", "updated_ns", "overruns", "pending", "tick_late_ns", "slot", "source")
 )
-END, PID, HALTED, HALTS, HELD_NS, BY_OVERRUN, BY_PENDING, BY_LATE, BY_SILENCE, REACTED_NS = range(10)
+END, PID, HALTED, HALTS, HELD_NS, BY_OVERRUN, BY_PENDING, BY_LATE, BY_SILENCE, REACTED_NS, OVER = range(11)
 CONTROL = 16
 
 
@@ -40,7 +40,7 @@ CONTROL = 16
 def watch(page, control, timespec):  # type: ignore[no-untyped-def]
     """Look at every slot until `control[END]` is set."""
     due = now_ns(_MONOTONIC, timespec)
-    over, slot = page[OVERRUNS], page[SLOT]
+    over, slot = control[OVER], page[SLOT]
     hold, until, since, released = FIRST_HOLD_NS, 0, 0, 0
     while control[END] == 0:
         due += SLOT_NS
@@ -100,7 +100,8 @@ class Guard:
         self._thread = threading.Thread(target=self._run, name="ran-guard", daemon=True)
 
     def start(self) -> None:
-        """Begin to look; returns once it does."""
+        """Begin to look; returns once it does. What overruns from now on is seen, however late the thread begins."""
+        self.control[OVER] = self._page.words[OVERRUNS]
         self._thread.start()
         self._ready.wait()
 
