@@ -4,7 +4,8 @@ import hashlib
 import http.server
 import io
 import json
-import multiprocessing
+import subprocess
+import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -149,20 +150,19 @@ def test_errors_say_what_to_do(server, target, monkeypatch):
     assert caught.value.code == "no_space"
 
 
-def _pull_in_a_process(url, results):
-    results.put(str(models.pull(models.resolve("m", Config(models=[ModelConfig("m", url, SHA)])))))
+PULL = """
+import sys
+from aigrid.core import models
+from aigrid.core.config import Config, ModelConfig
+print(models.pull(models.resolve("m", Config(models=[ModelConfig("m", *sys.argv[1:])]))))
+"""
 
 
 def test_two_processes_pull_the_same_model_once(server):
     server.files["/m.gguf"] = DATA
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    pullers = [context.Process(target=_pull_in_a_process, args=(f"{server.url}/m.gguf", results)) for _ in range(2)]
-    for puller in pullers:
-        puller.start()
-    paths = {results.get(timeout=20) for _ in pullers}
-    for puller in pullers:
-        puller.join()
+    command = [sys.executable, "-c", PULL, f"{server.url}/m.gguf", SHA]
+    pullers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    paths = {puller.communicate(timeout=120)[0].strip() for puller in pullers}
     assert len(paths) == 1
     assert Path(paths.pop()).read_bytes() == DATA
     assert len(server.log) == 1

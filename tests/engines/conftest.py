@@ -1,28 +1,22 @@
 import asyncio
 import contextlib
-import socket
 
 import pytest
 
-from aigrid.engines.echo_server import serve
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from aigrid.engines.echo_server import EchoProtocol
 
 
 @pytest.fixture
 async def echo():
     """The base URL of an echo server."""
-    port, ready = free_port(), asyncio.Event()
-    task = asyncio.create_task(serve(port, ready=ready))
-    await ready.wait()
-    yield f"http://127.0.0.1:{port}"
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    connections: set[EchoProtocol] = set()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: EchoProtocol(0.0, "echo", connections), "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+    for connection in list(connections):
+        if connection.transport is not None:
+            connection.transport.abort()
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_other_files_are_refused(write, tmp_path):
         gguf.check(tmp_path / "missing.gguf")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=200)
 @given(place=st.integers(0, len(file()) - 1), byte=st.integers(0, 255))
 def test_a_damaged_byte_is_refused_with_a_sentence_or_harmless(write, place, byte):
     data = bytearray(file())

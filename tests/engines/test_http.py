@@ -4,8 +4,8 @@ from aigrid.core.errors import ConfigError, UpstreamError, UpstreamTimeout
 from aigrid.engines.http import HttpClient
 
 
-def client(url: str, timeout: float = 5.0) -> HttpClient:
-    return HttpClient("peer", url, connect_timeout=2.0, timeout=timeout)
+def client(url: str, timeout: float = 30.0) -> HttpClient:
+    return HttpClient("peer", url, connect_timeout=30.0, timeout=timeout)
 
 
 async def get(http: HttpClient, path: str = "/v1/models") -> bytes:
@@ -84,4 +84,4 @@ async def test_an_informational_answer_is_not_the_answer(raw_server):
     async with await client(url).request("GET", "/") as connection:
         assert connection.status == 200
         assert "link" not in connection.headers
-        assert await connection.read_all(5) == b"ok"
+        assert await connection.read_all(30) == b"ok"

@@ -45,7 +45,7 @@ async def tokens(engine, request):
 
 
 async def wait_gone(pid):
-    for _ in range(500):
+    for _ in range(3000):
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except FileNotFoundError:
@@ -177,7 +177,7 @@ async def test_the_worker_outlives_its_client_and_tells_the_next_what_was_made(m
     await engine.start()
     assert engine.load().pids == (pid,)
     made = (await engine.report(["lost"]))["lost"]
-    assert 5 <= made < 1000
+    assert 5 <= made < 4000
     await asyncio.sleep(0.2)
     assert (await engine.report(["lost"]))["lost"] == made, "what ran for the dead client was cancelled"
     await engine.stop()

@@ -1,6 +1,6 @@
 """Candidates of one prompt in the embedded engine: read once, made together, gone at once when nobody wants them."""
 
-import time
+import itertools
 
 import openvino_genai as genai
 import pytest
@@ -13,6 +13,7 @@ from aigrid.engines.openvino_load import load
 
 pytestmark = pytest.mark.xdist_group("engine")
 N = 8
+NUMBERS = itertools.count(10**9)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def batch():
 
 def ask(id, n=1, max_tokens=6, seed=1, **more):
     """A request whose prompt of some 500 tokens nobody has sent before this test."""
-    text = more.pop("text", None) or f"{time.time_ns()} " + "the sea is deep and " * 95
+    text = more.pop("text", None) or f"{next(NUMBERS)} " + "the sea is deep and " * 95
     sampling = Sampling(temperature=1.0, seed=seed)
     return GenerateRequest(id, "small", max_tokens, prompt=text, n=n, sampling=sampling, **more)
 

@@ -1,7 +1,6 @@
 """Patient requests in the embedded engine: they make way, and lose nothing by it."""
 
 import asyncio
-import time
 
 import pytest
 import pytest_asyncio
@@ -12,6 +11,7 @@ from aigrid.engines.base import GenerateRequest, Sampling
 from aigrid.engines.openvino import OpenVinoEngine
 from aigrid.engines.openvino_patience import BESIDE
 
+SLOTS = EngineConfig().max_batch
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("engine")]
 
 
@@ -60,14 +60,12 @@ async def test_what_is_put_aside_ends_as_if_it_had_not_been(engine) -> None:
 
 async def test_an_interactive_request_goes_before_a_queue_of_patient_ones(engine) -> None:
     patient = [
-        asyncio.create_task(answer(engine, ask(f"Count the stars of {n} skies. " * 12, f"q{n}", 64, patient=True)))
+        asyncio.create_task(answer(engine, ask(f"Count the stars of {n} skies. " * 12, f"q{n}", 400, patient=True)))
         for n in range(100)
     ]
     await asyncio.sleep(1.0)
-    began = time.monotonic()
     await answer(engine, ask("Hello", "me", max_tokens=1))
-    assert time.monotonic() - began < 10
-    assert sum(task.done() for task in patient) < len(patient) // 2, "the queue must be long for this to mean anything"
+    assert sum(task.done() for task in patient) < len(patient) - SLOTS, "as many must end before a place is free"
     for task in patient:
         task.cancel()
     await asyncio.gather(*patient, return_exceptions=True)

@@ -24,13 +24,13 @@ class Door:
 
     def client(self, secret: str | None = None) -> HttpClient:
         headers = {"authorization": f"Bearer {secret or self.secret}"}
-        return HttpClient("door", self.url, headers=headers, connect_timeout=5, timeout=20)
+        return HttpClient("door", self.url, headers=headers, connect_timeout=60, timeout=60)
 
     async def ask(self, method: str, path: str, body=None, secret: str | None = None):
         """Return status, headers and body (parsed where it is JSON)."""
         data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
         async with await self.client(secret).request(method, path, data) as answer:
-            raw = await answer.read_all(20)
+            raw = await answer.read_all(60)
             kind = answer.headers.get("content-type", "")
             return answer.status, answer.headers, msgspec.json.decode(raw) if kind.endswith("json") and raw else raw
 

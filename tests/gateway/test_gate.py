@@ -7,7 +7,7 @@ from aigrid.gateway.gate import Gate
 
 
 async def test_places_are_given_in_turn_and_the_rest_is_refused():
-    gate = Gate(1, 1, 5.0)
+    gate = Gate(1, 1, 60.0)
     await gate.enter()
     second = asyncio.create_task(gate.enter())
     await asyncio.sleep(0)
@@ -35,7 +35,7 @@ async def test_a_wait_too_long_is_refused_and_its_place_is_free():
 
 
 async def test_places_are_not_lost_when_waiters_are_cancelled_at_any_moment():
-    gate = Gate(3, 100, 5.0)
+    gate = Gate(3, 100, 60.0)
 
     async def visit(at: int) -> None:
         await gate.enter()
@@ -61,7 +61,7 @@ async def test_draining_waits_for_those_inside_and_lets_nobody_in():
     with pytest.raises(Unavailable):
         await gate.enter()
     asyncio.get_running_loop().call_later(0.01, gate.leave)
-    assert await gate.drain(1.0)
+    assert await gate.drain(60.0)
 
 
 async def test_a_place_given_up_in_the_moment_it_is_given_is_refused_and_not_lost():

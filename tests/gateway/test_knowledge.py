@@ -254,10 +254,10 @@ async def test_searching_does_not_hold_up_the_event_loop(knowing, library, monke
 
     gate = threading.Event()
     search = library.search
-    monkeypatch.setattr(library, "search", lambda *args: (gate.wait(10), search(*args))[1])
+    monkeypatch.setattr(library, "search", lambda *args: (gate.wait(60), search(*args))[1])
     waiting = asyncio.create_task(knowing.ask("POST", "/v1/knowledge/search", {"query": "canteen"}))
     await asyncio.sleep(0.05)
-    status, _, _ = await asyncio.wait_for(knowing.chat(), 5)
+    status, _, _ = await asyncio.wait_for(knowing.chat(), 30)
     assert status == 200
     assert not waiting.done()
     gate.set()

@@ -30,7 +30,7 @@ async def mcp(door, tmp_path):
         async def call(message, secret=None, **headers):
             body = message if isinstance(message, bytes) else msgspec.json.encode(message)
             headers = {"authorization": f"Bearer {secret or door.secret}", **headers}
-            client = HttpClient("mcp", door.url, headers=headers, connect_timeout=5, timeout=20)
+            client = HttpClient("mcp", door.url, headers=headers, connect_timeout=60, timeout=60)
             async with await client.request("POST", "/mcp", body) as answer:
                 raw = await answer.read_all(20)
                 return answer.status, msgspec.json.decode(raw) if raw else None

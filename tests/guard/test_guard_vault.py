@@ -24,7 +24,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(PIECES | st.text(max_size=20), max_size=12).map("".join))
 def test_what_is_replaced_is_restored_for_every_text(tmp_path, text):
     vault = Vault(tmp_path / "never-saved", KEY)

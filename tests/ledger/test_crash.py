@@ -59,7 +59,7 @@ async def run_and_kill(folder: Path, after_s: float) -> list[list[str]]:
     said = []
     line = await process.stdout.readline()
     while line:
-        if not said:
+        if len(said) == 40:
             asyncio.get_running_loop().call_later(after_s, os.kill, process.pid, signal.SIGKILL)
         if line.endswith(b"\n"):
             said.append(line.decode().split())

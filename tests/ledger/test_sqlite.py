@@ -32,7 +32,10 @@ class FakeMeter:
 
     source = "fake"
 
+    asked = 0
+
     def sample(self) -> Sample:
+        self.asked += 1
         return Sample(1000, 1_000_000, "fake")
 
     def describe(self) -> str:
@@ -59,7 +62,7 @@ async def spend(ledger: Ledger, key: Key, completion: int = 5) -> str:
 
 
 async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.01)
 
@@ -67,13 +70,13 @@ async def until(true: Callable[[], object]) -> None:
 async def test_a_settled_request_stands_in_the_ledger_soon_by_itself(ledger):
     key, _ = await ledger.create_key("acme")
     id_ = await spend(ledger, key, 7)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (record := await ledger.record(id_)) is None:
             await asyncio.sleep(0.01)
     assert (record.completion_tokens, record.tenant, record.outcome) == (7, "acme", "finished")
     assert record.energy_source == "fake"
     assert record.energy_mj > 0
-    assert ledger.health()["waiting"] == 0
+    await until(lambda: ledger.health()["waiting"] == 0)
 
 
 async def test_what_was_spent_outlives_a_restart(tmp_path):
@@ -399,13 +402,14 @@ async def test_energy_of_a_record_is_complete_and_the_meter_adds_up(ledger):
 
 
 async def test_idling_costs_energy_too_and_is_written_down_at_the_end(tmp_path):
-    for _ in range(2):
-        ledger = SqliteLedger(tmp_path, CONFIG, meter=FakeMeter())
+    meters = [FakeMeter(), FakeMeter()]
+    for meter in meters:
+        ledger = SqliteLedger(tmp_path, CONFIG, meter=meter)
         await ledger.open()
         await ledger.close()
     ledger = SqliteLedger(tmp_path, CONFIG, owner=False)
     await ledger.open()
-    assert (await ledger.report(0)).idle.energy_mj == 2000
+    assert (await ledger.report(0)).idle.energy_mj == 1000 * sum(meter.asked for meter in meters) >= 2000
     await ledger.close()
 
 

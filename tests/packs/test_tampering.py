@@ -25,7 +25,9 @@ def blob(folder, name):
     return folder / "blobs/sha256" / packs.open(folder).find(name).digest[7:]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data())
 def test_any_flipped_bit_anywhere_is_found_and_named(signed, data):
     files = sorted(path for path in signed.rglob("*") if path.is_file())

@@ -13,9 +13,8 @@ class ScriptedModels:
     and 1 mJ.
     """
 
-    def __init__(self, script, *, pause=0.0):
+    def __init__(self, script):
         self.script = script
-        self.pause = pause
         self.requests = []
         self.made = self.cancelled = 0
         self.heard = []
@@ -41,7 +40,7 @@ class ScriptedModels:
         done = [False] * request.n
         try:
             for at in range(max(map(len, texts)) + 1):
-                await asyncio.sleep(self.pause)
+                await asyncio.sleep(0)
                 deltas = []
                 for index, words in enumerate(texts):
                     if done[index]:

@@ -6,6 +6,7 @@ import random
 import pytest
 from fakes_thinking import ScriptedModels, request, saying
 
+from aigrid.core.clock import SECOND
 from aigrid.core.errors import EngineDied
 from aigrid.thinking.adaptive import Adaptive
 from aigrid.thinking.base import Candidate
@@ -112,9 +113,18 @@ def test_a_budget_for_nothing_says_what_is_missing():
     assert (caught.value.kind, caught.value.limit) == ("tokens", 10)
 
 
-def test_time_that_is_over_gives_what_there_is():
-    models = ScriptedModels(saying("42", "a very long answer that takes its time to come"), pause=0.03)
-    answer, _ = run(SelfConsistency(2), models, Caps(ns=150_000_000))
+def test_time_that_is_over_gives_what_there_is(monkeypatch):
+    now = 0
+    monkeypatch.setattr("aigrid.thinking.budget.mono_ns", lambda: now)
+
+    class Slow(ScriptedModels):
+        def told(self, candidate):
+            nonlocal now
+            now += 200 * SECOND
+
+    models = Slow(saying("42", "a very long answer that takes its time to come"))
+    answer, _ = run(SelfConsistency(2), models, Caps(ns=150 * SECOND))
+    assert models.cancelled == 1
     assert answer.winner.answer == "42"
     assert "s left" in answer.trace.ended
 

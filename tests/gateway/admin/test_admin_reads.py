@@ -129,7 +129,9 @@ async def test_times_are_nanoseconds_or_iso(door, text, same):
     assert reports[0]["since_ns"] == reports[1]["since_ns"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "DELETE"]),
     path=st.sampled_from(

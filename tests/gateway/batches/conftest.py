@@ -38,7 +38,7 @@ class Night:
         file = await client.files.create(file=("in.jsonl", jsonl(rows)), purpose="batch")
         return await client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window=window, **more)
 
-    async def until(self, id_, *statuses, within=20):
+    async def until(self, id_, *statuses, within=60):
         async with asyncio.timeout(within):
             while True:
                 batch = await self.client.batches.retrieve(id_)

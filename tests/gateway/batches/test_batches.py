@@ -5,6 +5,7 @@ import asyncio
 import openai
 import pytest
 
+from aigrid.core.clock import now_ns
 from aigrid.ledger.base import Limits
 from tests.gateway.batches.conftest import jsonl, line
 
@@ -100,7 +101,13 @@ async def test_a_cancelled_batch_keeps_what_was_done(night) -> None:
 async def test_what_is_not_done_in_time_expires(night) -> None:
     rows = [line("quick"), *(line(f"slow{i}", "[echo tokens=8 rate=0.2] x") for i in range(3))]
     async with night() as it:
-        ended = await it.until((await it.submit(rows, window="2s")).id)
+        made = await it.submit(rows)
+        while (await it.client.batches.retrieve(made.id)).request_counts.completed < 1:
+            await asyncio.sleep(0.02)
+        job = it.door.gateway.shift.jobs[made.id]
+        job.batch.deadline_ns = now_ns()
+        job.changed.set()
+        ended = await it.until(made.id)
         assert (ended.status, ended.expired_at is not None) == ("expired", True)
         assert (ended.request_counts.completed, ended.request_counts.failed) == (1, 3)
         errors = await it.rows(ended.error_file_id)

@@ -60,7 +60,7 @@ async def test_a_form_that_is_broken_is_refused(night) -> None:
     async with night() as it:
         for body in bodies:
             headers = {"authorization": f"Bearer {it.door.secret}", "content-type": "multipart/form-data; boundary=b"}
-            client = HttpClient("form", it.door.url, headers=headers, connect_timeout=5, timeout=20)
+            client = HttpClient("form", it.door.url, headers=headers, connect_timeout=60, timeout=60)
             async with await client.request("POST", "/v1/files", body) as answer:
                 assert answer.status == 400, body
             client.close()
