@@ -52,10 +52,14 @@ async def test_a_file_that_cannot_be_is_refused_and_nothing_of_it_stays(night) -
         assert left == [(0,)]
 
 
+PURPOSE = b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+FILE = b'--b\r\ncontent-disposition: form-data; name="file"\r\n\r\nx\r\n'
+
+
 async def test_a_form_that_is_broken_is_refused(night) -> None:
     bodies = [
         b"", b"--b", b"--b\r\n\r\n\r\n--b--", b"--bx\r\n", b'--b\r\ncontent-disposition: form-data; name="file"\r\n\r\nx',
-        jsonl([line("a")]),
+        jsonl([line("a")]), PURPOSE + PURPOSE + FILE + b"--b--\r\n",
     ]  # fmt: skip
     async with night() as it:
         for body in bodies:

@@ -81,6 +81,8 @@ class Files:
                     await writer.begin((item.filename or "file")[:255])
                 elif len(fields) >= 16:
                     raise BadRequest("the form has too many fields")
+                elif field in fields:
+                    raise BadRequest(f"the form has `{field[:40]}` twice", param=field[:40])
                 else:
                     fields[field] = ""
             elif field == "file":
@@ -169,7 +171,7 @@ def _expiry(fields: dict[str, str]) -> int:
         return KEPT_NS
     if anchor != "created_at":
         raise BadRequest("`expires_after[anchor]` must be `created_at`", param="expires_after.anchor")
-    if seconds is None or not seconds.isdecimal() or not _SHORTEST_S <= int(seconds[:9]) <= _LONGEST_S:
+    if seconds is None or not (seconds.isdecimal() and len(seconds) <= 9 and _SHORTEST_S <= int(seconds) <= _LONGEST_S):
         raise BadRequest(
             f"`expires_after[seconds]` must be a number from {_SHORTEST_S} to {_LONGEST_S}",
             param="expires_after.seconds",
