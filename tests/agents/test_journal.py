@@ -125,7 +125,7 @@ def database(postgres_url):
 def cut_connections(url):
     with psycopg.connect(url, autocommit=True) as database:
         database.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'aigrid agents'"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'aigrid agents'"
         )
 
 

@@ -142,4 +142,4 @@ def test_what_is_indexed_is_what_terms_says(texts: list[str]) -> None:
 def test_sentences_of_a_long_text_take_time_in_proportion(text: str) -> None:
     began = time.process_time()
     assert "".join("".join(sentences(text)).split()) == "".join(text.split())
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 25
