@@ -61,7 +61,7 @@ class Up:
     def stop(self, sig=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(sig)
-        rest, err = self.process.communicate(timeout=30)
+        rest, err = self.process.communicate(timeout=120)
         return Result(self.process.returncode, rest, err)
 
 

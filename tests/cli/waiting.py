@@ -3,7 +3,7 @@
 import time
 
 
-def until(read, holds, seconds=20):
+def until(read, holds, seconds=60):
     """Read again until `holds` of what was read; returns that."""
     end = time.monotonic() + seconds
     while not holds(found := read()):

@@ -6,17 +6,24 @@ import pytest
 from aigrid.engines.echo_server import EchoProtocol
 
 
-@pytest.fixture
-async def echo():
-    """The base URL of an echo server."""
+@contextlib.asynccontextmanager
+async def echo_server(model: str):
+    """An echo server in this process; its port, which is free by itself."""
     connections: set[EchoProtocol] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: EchoProtocol(0.0, "echo", connections), "127.0.0.1", 0)
-    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await loop.create_server(lambda: EchoProtocol(0.0, model, connections), "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
     server.close()
     for connection in list(connections):
         if connection.transport is not None:
             connection.transport.abort()
+
+
+@pytest.fixture
+async def echo():
+    """The base URL of an echo server."""
+    async with echo_server("echo") as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import socket
 from contextlib import AsyncExitStack
 
 import msgspec
@@ -13,7 +12,6 @@ from aigrid.core.config import Config, TierConfig, UpstreamConfig
 from aigrid.core.errors import ConfigError
 from aigrid.engines.base import Load, ModelInfo
 from aigrid.engines.echo import EchoEngine
-from aigrid.engines.echo_server import serve
 from aigrid.engines.openai import OpenAIEngine
 from aigrid.gateway.app import Gateway
 from aigrid.gateway.routing import COOL_DOWN_NS
@@ -22,6 +20,7 @@ from aigrid.thinking.policy import Policy
 from aigrid.thinking.router import base, data
 from aigrid.thinking.router.base import Target
 from aigrid.thinking.router.train import train
+from tests.engines.conftest import echo_server
 
 
 class Named(EchoEngine):
@@ -84,14 +83,7 @@ async def test_two_servers_are_chosen_between_over_http(door, router_file):
     async with AsyncExitStack() as stack:
         up = []
         for name in ("small", "large"):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-            ready = asyncio.Event()
-            server = asyncio.create_task(serve(port, model=name, ready=ready))
-            stack.push_async_callback(asyncio.wait, [server])
-            stack.callback(server.cancel)
-            await ready.wait()
+            port = await stack.enter_async_context(echo_server(name))
             up.append(OpenAIEngine(UpstreamConfig(f"at-{name}", f"http://127.0.0.1:{port}", models=[name])))
         at = await stack.enter_async_context(door(up, [routed(router_file)]))
         for text, model in ((HARD, "large"), (EASY, "small")):
