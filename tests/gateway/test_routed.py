@@ -1,6 +1,5 @@
 """A router at the door: two real upstreams of different names, and which of them answers."""
 
-import asyncio
 import json
 import random
 from contextlib import AsyncExitStack
