@@ -51,7 +51,9 @@ def killed(folder, at, tools, keeping):
     env = {**os.environ, "AIGRID_LEDGER_URL": keeping}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-    return next(shelf.places()).run
+    run = next(shelf.places()).run
+    let_go(run)
+    return run
 
 
 def mind():
@@ -107,7 +109,6 @@ async def test_a_tool_that_is_safe_to_retry_is_called_again_without_asking(bench
 
 async def test_a_killed_run_lets_go_of_its_file(bench, keeping):
     run = killed(bench.folder, "after model 0", WRITE + PAY, keeping)
-    let_go(run)
     with shelf.find(run).open():
         assert shelf.find(run).at_work()
     assert not shelf.find(run).at_work()
