@@ -1,6 +1,7 @@
 """A small registry as the OCI distribution spec 1.1 allows: tokens, referrers, uploads that go on, blobs elsewhere."""
 
 import hashlib
+import itertools
 import json
 import re
 
@@ -13,6 +14,7 @@ class Newer:
     def __init__(self, fails=0):
         self.fails = fails
         self.blobs, self.manifests, self.uploads, self.seen = {}, {}, {}, []
+        self.ids = itertools.count()
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/{path:.*}", self.answer)
         self.app = app
@@ -78,7 +80,7 @@ class Newer:
                 return web.Response()
             return web.Response(status=307, headers={"Location": f"http://localhost:{self.port}/elsewhere/{rest}"})
         if request.method == "POST":
-            id = str(len(self.uploads))
+            id = str(next(self.ids))
             self.uploads[id] = b""
             return web.Response(status=202, headers={"Location": f"/v2/team/x/blobs/uploads/{id}?state=a%2Fb"})
         id = rest.removeprefix("uploads/")

@@ -223,6 +223,21 @@ def test_what_is_not_permitted_is_said_and_ai_waits_beside_an_ordinary_radio(tmp
         scene.harvester.let_go()
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+def test_ai_waits_where_the_engine_moves_its_threads_back(tmp_path, work):
+    scene = Scene(tmp_path / "page", work)
+    scene.page.write({"real_time": 0})
+    scene.harvester.govern()
+    try:
+        assert not scene.go(0.3).pause
+        os.sched_setaffinity(work.pid, os.sched_getaffinity(0))
+        assert scene.go(0.2).pause
+        assert "cannot be kept away" in scene.co.reason
+        assert "moves its threads" in " ".join(scene.co.notes)
+    finally:
+        scene.harvester.let_go()
+
+
 def test_control_groups_are_found_or_said_to_be_missing(tmp_path):
     assert control_group(tmp_path)[1] is None
     (tmp_path / "cgroup.controllers").write_text("memory pids\n")

@@ -57,6 +57,7 @@ class MiniLm:
             "INFERENCE_PRECISION_HINT": self.precision,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": streams,
+            "ENABLE_CPU_PINNING": False,
         }
         try:
             model = build(read_tensors(folder / "model.safetensors"), shape)

@@ -29,6 +29,7 @@ from aigrid.engines.meter import Meter, meter_path
 from aigrid.engines.openvino_batch import Batch
 from aigrid.engines.openvino_load import Loaded, load
 from aigrid.engines.openvino_night import free_gb, idle_priority
+from aigrid.engines.openvino_seat import keep_seat
 
 EXIT_REFUSED = 3
 """Exit status when the model cannot be served; the last line of standard error says why."""
@@ -230,7 +231,9 @@ def _load(args: argparse.Namespace) -> Loaded:
     scheduler.max_num_seqs = args.max_batch
     scheduler.enable_prefix_caching = True
     scheduler.cache_size = args.cache_gb or max(1, min(4, int(free_gb() / 4)))
-    properties = {"INFERENCE_NUM_THREADS": args.threads} if args.threads else {}
+    properties: dict[str, Any] = {"INFERENCE_NUM_THREADS": args.threads} if args.threads else {}
+    if args.device == "CPU":  # by itself it nails each thread to a processor, whoever else is at work there
+        properties["ENABLE_CPU_PINNING"] = False
     return load(args.model, args.device, properties, scheduler)
 
 
@@ -239,6 +242,7 @@ def main() -> int:
     args = _arguments()
     if args.idle:
         idle_priority()
+    keep_seat()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C on the terminal is for the client, who tells us
     with contextlib.suppress(OSError):  # when memory runs out, the kernel should take this process first
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_PREFERENCE))

@@ -23,6 +23,7 @@ import numpy as np
 
 from aigrid.core.errors import BadRequest, Unavailable
 from aigrid.engines.meter import Meter
+from aigrid.ran.harvest.forecast import Forecast
 from aigrid.ran.harvest.governor import CpuGovernor, autogroup
 from aigrid.ran.harvest.harvester import Harvester
 from aigrid.ran.harvest.works import Work
@@ -90,6 +91,7 @@ class Bench:
         self._radio = Radio(Plan(trace, seconds, pattern, self.cpu))
         self._floor = Radio(Plan(trace, seconds, pattern, self.cpu, empty=True))
         self._stack = ExitStack()
+        self._forecast = Forecast()  # a harvester that runs for days learns once
         self.notes: list[str] = []
 
     def __enter__(self) -> Self:
@@ -128,7 +130,7 @@ class Bench:
                 os.kill(radio.state().pid, signal.SIGCONT)
             if kind == "harvester":
                 assert radio is not None
-                harvester = Harvester(radio.page, self.work.meter_path)
+                harvester = Harvester(radio.page, self.work.meter_path, forecast=self._forecast)
                 harvester.start()
             time.sleep(SETTLE_S)
             if radio is not None and (not radio.alive or radio.state().stale(1_000_000_000)):

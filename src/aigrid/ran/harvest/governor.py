@@ -17,6 +17,7 @@ from typing import Protocol
 from aigrid.core.errors import NotFound
 
 CGROUP = Path("/sys/fs/cgroup")
+_STRAYS = "the engine moves its threads to processors that it was sent from: nothing keeps it off the radio's"
 
 
 class Governor(Protocol):
@@ -114,11 +115,22 @@ class CpuGovernor:
 
     def allow(self, processors: frozenset[int]) -> None:
         """Let every thread of the engine stand on these processors; none at all is a matter of the meter's pause."""
-        if not processors or processors == self._allowed:
+        if not processors:
             return
+        if processors == self._allowed:
+            if not self._strays(processors):
+                return
+            if _STRAYS not in self.notes:
+                self.notes.append(_STRAYS)
         refused = self._each(lambda tid: os.sched_setaffinity(tid, processors))
-        self.governed = refused is None
+        self.governed = refused is None and _STRAYS not in self.notes
         self._allowed = processors if refused is None else None
+
+    def _strays(self, processors: frozenset[int]) -> bool:
+        """Say whether a thread may stand elsewhere, though it was told not to."""
+        found: set[int] = set()
+        self._each(lambda tid: found.update(os.sched_getaffinity(tid)))
+        return not found <= processors
 
     def alive(self) -> bool:
         """Say whether the process is the one that it was."""

@@ -75,12 +75,13 @@ class Co:
 class Harvester:
     """Governs one engine beside one radio; a context that gives the engine back at its end.
 
-    `page` is the radio's page of state, `meter` the meter of the engine's worker (see `engines.meter.meter_path`).
+    `page` is the radio's page of state, `meter` the meter of the engine's worker (see `engines.meter.meter_path`);
+    `forecast` is what an earlier one has learnt of the same radio.
     """
 
     def __init__(
         self, page: Path, meter: Path, *, governor: Governor | None = None, clocks: Clocks | None = None,
-        guard: bool = True,
+        guard: bool = True, forecast: Forecast | None = None,
     ) -> None:  # fmt: skip
         self._page, self._meter = Page(page), Meter(meter)
         self._meter_path = meter
@@ -92,7 +93,7 @@ class Harvester:
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
         self._processors = frozenset(os.sched_getaffinity(0))
-        self.forecast, self.promise = Forecast(), Promise()
+        self.forecast, self.promise = forecast or Forecast(), Promise()
         self.co = Co()
         self.history: deque[tuple[float, float, float, float, float, float]] = deque(maxlen=240)
         """A second each: need, its forecast a second before (5 %, 95 %), engine's share, promised and made tokens/s."""
