@@ -12,6 +12,7 @@ import pytest
 
 from aigrid.core.errors import NotFound
 from aigrid.engines.meter import Meter
+from aigrid.ran.harvest import guard as guarding
 from aigrid.ran.harvest.governor import CpuGovernor, control_group
 from aigrid.ran.harvest.harvester import SETTLE_NS, Clocks, Harvester
 from aigrid.ran.harvest.works import BurnWork
@@ -271,11 +272,35 @@ def test_the_guard_halts_the_engine_when_work_reaches_into_the_next_slot(tmp_pat
     with Harvester(page.path, work.meter_path) as harvester:
         guard = harvester.guard
         assert guard.halts == 0
-        page.write({"overruns": 1})
-        until(lambda: guard.causes()["overrun"] == 1)
+        for more in range(1, 1_000):  # a sign in every slot or two, until it is seen
+            page.write({"overruns": more})
+            if guard.halts:
+                break
+            time.sleep(0.0005)
+        until(lambda: guard.causes()["overrun"] >= 1)
         until(lambda: guard.held_ns > 0)
         until(lambda: state_of(work.pid) != "T")
         assert harvester.co.engine == "running"
+
+
+def held(trouble, slots=2_000):
+    """Return the share of `slots` for which the guard's rule holds the engine; `trouble(at, halted)` is its sign."""
+    control = np.zeros(guarding.CONTROL, np.int64)
+    stood = 0
+    for at in range(slots):
+        cause = guarding.BY_OVERRUN if trouble(at, bool(control[guarding.HALTED])) else 0
+        guarding.weigh(control, cause, True, (at + 1_000_000) * SLOT_NS)
+        stood += control[guarding.HALTED]
+    return stood / slots
+
+
+def test_the_guard_holds_an_engine_that_is_at_fault_and_hardly_one_that_is_not():
+    assert held(lambda at, halted: False) == 0
+    assert held(lambda at, halted: at % 5 == 0) == 0, "signs that stand alone"
+    assert held(lambda at, halted: at in (100, 101, 103, 104)) == 10 / 2_000, "5 ms"
+    assert held(lambda at, halted: not halted) > 0.9, "whenever it runs, there is trouble: it waits longer and longer"
+    assert held(lambda at, halted: True) < 0.1, "trouble whether it runs or not is not of its making"
+    assert held(lambda at, halted: at % 150 < 4) < 0.1, "trouble that comes later"
 
 
 def test_no_page_and_no_meter_are_said(tmp_path, work):

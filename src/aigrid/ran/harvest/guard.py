@@ -1,13 +1,21 @@
-"""The guard: looks at every slot, and halts the engine within one when the radio is in trouble.
+"""The guard: looks at every slot, and halts the engine within one when the radio's lateness grows.
 
-Trouble is a slot whose work reached into the next, uplink that waits, a tick served late, or a radio that has said
-nothing for four slots (after a second that is the harvester's matter; of other vendors' radios, which report less often,
-only the first counts). The engine is stopped (SIGSTOP), and goes on a while after the last sign of it: at first 5 ms,
-twice as long each time trouble is back within 50 ms of that, at most half a second: trouble that comes later need not
-be of the engine's making. A compiled loop in a thread of its own,
-one place behind the radio in SCHED_FIFO where permitted; it takes some microseconds a slot.
+A sign is a slot whose work reached into the next, uplink that waits, a tick served late, or a radio that has said
+nothing for twenty slots (after a second that is the harvester's matter; of other vendors' radios, which report less
+often, only the first counts). One alone costs no deadline and is mostly the machine's own: three in a row, or more of
+them further apart, are trouble (a leaky bucket: a sign puts four drops in, a slot without takes one out).
+
+The engine is stopped (SIGSTOP) for 5 ms, and twice as long each time trouble is back within 50 ms of its going on, at
+most half a second: trouble that comes later need not be of the engine's making. Neither is trouble that goes on while
+the engine stands still: slots that are too heavy by themselves, or a host that takes the processor away. After that the
+engine is not stopped again for 50 ms. A stop costs AI far more than its length: threads that are woken together find
+themselves on one processor, and the kernel parts them only after a while.
+
+A compiled loop in a thread of its own, where permitted in SCHED_FIFO before the radio on its processor, and just ahead
+of its tick: it takes some microseconds a slot, and AI is sent from there once, not twice.
 """
 
+import contextlib
 import os
 import signal
 import threading
@@ -24,29 +32,64 @@ from aigrid.ran.slots import SLOT_NS, now_ns, sleep_until
 from aigrid.ran.state import RUNNING, Page
 
 LATE_NS = 250_000
-SILENT_NS, GIVEN_UP_NS = 4 * SLOT_NS, 1_000_000_000
+SILENT_NS, GIVEN_UP_NS = 20 * SLOT_NS, 1_000_000_000
 FIRST_HOLD_NS, LONGEST_HOLD_NS, AGAIN_NS = 5_000_000, 500_000_000, 50_000_000
+SIGN, TROUBLE = 4, 12
+AFTERMATH_NS = 4 * SLOT_NS
+"""How long what the engine has done may show after it was stopped."""
+AHEAD_NS = 30_000
+"""How long before the radio's tick it looks."""
 _MONOTONIC = 1
 _STOP, _CONT = int(signal.SIGSTOP), int(signal.SIGCONT)
 _kill: Any = types.ExternalFunction("kill", types.int32(types.int32, types.int32))
-PHASE, UPDATED, OVERRUNS, PENDING, LATE, SLOT, SOURCE = (
-    state.AT[name] for name in ("phase", "updated_ns", "overruns", "pending", "tick_late_ns", "slot", "source")
+PHASE, UPDATED, OVERRUNS, PENDING, LATE, SLOT, SOURCE, STARTED, CPU = (
+    state.AT[name]
+    for name in ("phase", "updated_ns", "overruns", "pending", "tick_late_ns", "slot", "source", "started_ns", "cpu")
 )
 END, PID, HALTED, HALTS, HELD_NS, BY_OVERRUN, BY_PENDING, BY_LATE, BY_SILENCE, REACTED_NS, OVER = range(11)
-CONTROL = 16
+SINCE, UNTIL, RELEASED, HOLD, NOT_ITS, DROPS = range(11, 17)
+CONTROL = 17
+HALT, GO_ON = 1, 2
+
+
+@kernel
+def weigh(control, cause, running, now):  # type: ignore[no-untyped-def]
+    """Return whether to halt the engine, to let it go on, or neither (0), after a slot with a sign of trouble or none."""
+    control[DROPS] = min(control[DROPS] + SIGN, 2 * TROUBLE) if cause else max(0, control[DROPS] - 1)
+    if control[HALTED] == 1:
+        if cause and cause != BY_SILENCE and now - control[SINCE] > AFTERMATH_NS:
+            control[NOT_ITS] = 1
+        if cause == BY_SILENCE:
+            control[UNTIL] = max(control[UNTIL], now + FIRST_HOLD_NS)
+        if running and now < control[UNTIL]:
+            return 0
+        control[HALTED], control[RELEASED] = 0, now
+        control[HELD_NS] += now - control[SINCE]
+        return GO_ON
+    if cause == 0:
+        return 0
+    soon = now - control[RELEASED] < AGAIN_NS
+    if control[DROPS] < TROUBLE or (soon and control[NOT_ITS] == 1):
+        return 0
+    control[HALTED], control[SINCE], control[NOT_ITS] = 1, now, 0
+    control[HALTS] += 1
+    control[cause] += 1
+    control[HOLD] = min(2 * control[HOLD], LONGEST_HOLD_NS) if soon else FIRST_HOLD_NS
+    control[UNTIL] = now + control[HOLD]
+    return HALT
 
 
 @kernel
 def watch(page, control, timespec):  # type: ignore[no-untyped-def]
     """Look at every slot until `control[END]` is set."""
-    due = now_ns(_MONOTONIC, timespec)
+    due = page[STARTED] - AHEAD_NS if page[CPU] >= 0 else 0
+    due += (now_ns(_MONOTONIC, timespec) - due) // SLOT_NS * SLOT_NS
     over, slot = control[OVER], page[SLOT]
-    hold, until, since, released = FIRST_HOLD_NS, 0, 0, 0
     while control[END] == 0:
         due += SLOT_NS
         now = sleep_until(due, timespec)
         if now > due + 20 * SLOT_NS:
-            due = now
+            due += (now - due) // SLOT_NS * SLOT_NS
         running = page[PHASE] == RUNNING
         ours = running and page[SOURCE] == 0
         if running and page[OVERRUNS] > over:
@@ -60,25 +103,16 @@ def watch(page, control, timespec):  # type: ignore[no-untyped-def]
         else:
             cause = 0
         over, slot = page[OVERRUNS], page[SLOT]
-        if cause:
-            if control[HALTED] == 0:
-                _kill(control[PID], _STOP)
-                control[HALTED] = 1
-                control[HALTS] += 1
-                control[cause] += 1
-                control[REACTED_NS] = now_ns(_MONOTONIC, timespec) - now
-                hold = min(2 * hold, LONGEST_HOLD_NS) if now - released < AGAIN_NS else FIRST_HOLD_NS
-                since = now
-            until = now + hold
-        elif control[HALTED] == 1 and (now >= until or not running):
+        act = weigh(control, cause, running, now)
+        if act == HALT:
+            _kill(control[PID], _STOP)
+            control[REACTED_NS] = now_ns(_MONOTONIC, timespec) - now
+        elif act == GO_ON:
             _kill(control[PID], _CONT)
-            control[HALTED] = 0
-            control[HELD_NS] += now - since
-            released = now
     if control[HALTED] == 1:
         _kill(control[PID], _CONT)
         control[HALTED] = 0
-        control[HELD_NS] += now_ns(_MONOTONIC, timespec) - since
+        control[HELD_NS] += now_ns(_MONOTONIC, timespec) - control[SINCE]
 
 
 def warm() -> None:
@@ -109,12 +143,15 @@ class Guard:
         timespec = np.zeros(2, np.int64)
         warm()
         try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY - 1))
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY + 1))
         except OSError as error:
             self.note = (
                 f"the guard is not permitted SCHED_FIFO ({error.strerror}): it may look late; run as root, "
                 "grant CAP_SYS_NICE, or set `ulimit -r` to 50"
             )
+        if self._page.words[CPU] >= 0:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, {int(self._page.words[CPU])})
         self._ready.set()
         watch(self._page.words, self.control, timespec)
 
