@@ -185,8 +185,11 @@ def test_when_the_engine_dies_its_successor_is_taken_over(scene, work):
         heir.wait()
 
 
-def test_an_engine_halted_by_a_harvester_that_is_killed_goes_on(scene, work):
+@pytest.mark.parametrize("radio_first", [0, 1])
+def test_an_engine_halted_by_a_harvester_that_is_killed_goes_on_as_it_was(scene, work, radio_first):
     scene.harvester.let_go()
+    scene.page.write({"real_time": radio_first})
+    groups = Path(f"/proc/{work.pid}/cgroup").read_text()
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom aigrid.ran.harvest.harvester import Harvester\n"
         f"h = Harvester(Path({str(scene.page.path)!r}), Path({str(work.meter_path)!r}), guard=False)\nh.govern()\n"
@@ -201,6 +204,10 @@ def test_an_engine_halted_by_a_harvester_that_is_killed_goes_on(scene, work):
     child.stdout.close()
     until(lambda: state_of(work.pid) != "T")
     until(lambda: not Meter(work.meter_path).governed)
+    until(lambda: os.sched_getscheduler(work.pid) == os.SCHED_OTHER)
+    until(lambda: os.sched_getaffinity(work.pid) == os.sched_getaffinity(0))
+    until(lambda: Path(f"/proc/{work.pid}/cgroup").read_text() == groups)
+    until(lambda: not list(Path("/sys/fs/cgroup").glob(f"**/aigrid-harvest-{work.pid}")))
 
 
 def test_what_is_not_permitted_is_said_and_ai_waits_beside_an_ordinary_radio(tmp_path, work, monkeypatch):

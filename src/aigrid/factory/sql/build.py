@@ -38,7 +38,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float = 1.5e-3
     rank: int = 16
     samples: int = SAMPLES
-    store_as: str = "Q8_0"
+    store_as: str = "auto"
 
 
 def plain_clerk(pairs: Sequence[Pair], database: Database, folder: Path, plan: Plan, tell: Tell = print) -> Clerk:
@@ -85,7 +85,7 @@ def teach(pairs: Sequence[Pair], database: Database, base: Path, folder: Path, p
         base=base, rank=plan.rank, epochs=plan.epochs, learning_rate=plan.learning_rate, seed=plan.seed, batch=8
     )
     done = sft.train(rows, [], settings, folder / "training", lambda line: _tell_step(line, tell))
-    return merge(base, done.adapter, target, plan.store_as)
+    return merge(base, done.adapter, target, plan.store_as, rows)
 
 
 def clerk_with_model(

@@ -12,6 +12,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Protocol
 
 from aigrid.core.errors import NotFound
@@ -41,6 +42,9 @@ class Governor(Protocol):
 
     def end(self) -> None:
         """Give the engine back as it was found."""
+
+    def undo(self) -> str:
+        """Return shell commands that do so after this program was killed."""
 
 
 class CpuGovernor:
@@ -156,6 +160,22 @@ class CpuGovernor:
         if self._niced:
             autogroup(self.pid, 0)
         self._leave()
+
+    def undo(self) -> str:
+        """Return shell commands that do so after this program was killed; they use util-linux where it is there."""
+        if self._before is None:
+            return ""
+        policy, _, processors = self._before
+        lines = [f"taskset -a -p -c {','.join(map(str, sorted(processors)))} {self.pid}"]
+        if policy == os.SCHED_OTHER:
+            lines.append(f"chrt -a -o -p 0 {self.pid}")
+        if self._niced:
+            lines.append(f"echo 0 > /proc/{self.pid}/autogroup")
+        if self._group is not None:
+            if self._former is not None:
+                lines.append(f"echo {self.pid} > {quote(str(self._former / 'cgroup.procs'))}")
+            lines.append(f"rmdir {quote(str(self._group))}")
+        return "\n".join(lines)
 
     def _leave(self) -> None:
         if self._group is None:

@@ -37,8 +37,8 @@ SILENCE_NS, SILENCE_OTHERS_NS = 50_000_000, 5_000_000_000
 JUMP_NS, SETTLE_NS = 500_000_000, 1_000_000_000
 _ENOUGH = 0.5
 """Share of the engine's places that must be taken for a second to count as one with enough to do."""
-_WAKE = "read none; kill -CONT $0 2>/dev/null"
-"""A shell that waits for its input to close, which happens when this program dies, however that comes about."""
+_WAKE = "read none; kill -CONT {}\n{}"
+"""For a shell that waits for its input to close, which happens when this program dies, however that comes about."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Harvester:
         self.governor.begin(radio_first=bool(radio and radio.real_time))
         pid = self._meter["pid"]
         self._waker = subprocess.Popen(
-            ["/bin/sh", "-c", _WAKE, str(pid)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            ["/bin/sh", "-c", _WAKE.format(pid, self.governor.undo())], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         if self._guarded:
