@@ -39,7 +39,7 @@ def loss(rows: Rows, targets: Floats, weights: Floats, l2: float) -> tuple[float
     raw = rows.times(weights)
     penalised = weights.copy()
     penalised[-1] = 0
-    value = float(np.sum(np.logaddexp(0, raw) - targets * raw) + l2 / 2 * penalised @ penalised)
+    value = float(np.sum(np.logaddexp(0, raw) - targets * raw) + l2 / 2 * dot(penalised, penalised))
     return value, rows.back(sigmoid(raw) - targets) + l2 * penalised
 
 
@@ -52,7 +52,7 @@ def fit(rows: Rows, targets: Floats, l2: float) -> Floats:
         if np.abs(slope).max() < _SMALL:
             break
         way = -_against(slope, steps)
-        size, falls = (1.0 if steps else 1.0 / max(1.0, float(np.abs(slope).sum()))), float(way @ slope)
+        size, falls = (1.0 if steps else 1.0 / max(1.0, float(np.abs(slope).sum()))), dot(way, slope)
         while True:
             there = weights + size * way
             new_value, new_slope = loss(rows, targets, there, l2)
@@ -62,10 +62,15 @@ def fit(rows: Rows, targets: Floats, l2: float) -> Floats:
         step, turn = there - weights, new_slope - slope
         if new_value >= value:
             break
-        if (bends := float(step @ turn)) > 1e-12:
+        if (bends := dot(step, turn)) > 1e-12:
             steps.append((step, turn, bends))
         weights, value, slope = there, new_value, new_slope
     return weights
+
+
+def dot(left: Floats, right: Floats) -> float:
+    """Return the inner product, by one thread: those of BLAS wait for each other where others are at work."""
+    return float(np.einsum("i,i->", left, right))
 
 
 def sigmoid(raw: Floats) -> Floats:
@@ -77,12 +82,12 @@ def _against(slope: Floats, steps: Sequence[tuple[Floats, Floats, float]]) -> Fl
     """Return the slope times what the last steps say of the inverse curvature: the two loops of L-BFGS."""
     way, shares = slope.copy(), []
     for step, turn, bends in reversed(steps):
-        share = float(step @ way) / bends
+        share = dot(step, way) / bends
         shares.append(share)
         way -= share * turn
     if steps:
         _, turn, bends = steps[-1]
-        way *= bends / float(turn @ turn)
+        way *= bends / dot(turn, turn)
     for (step, turn, bends), share in zip(steps, reversed(shares), strict=True):
-        way += step * (share - float(turn @ way) / bends)
+        way += step * (share - dot(turn, way) / bends)
     return way
