@@ -11,15 +11,12 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
 import time
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +27,7 @@ import msgspec
 from aigrid.core.config import Config, EngineConfig
 from aigrid.core.models import resolve
 from benchmarks import common, load
+from benchmarks.overnight_kills import kills
 
 MODEL = EngineConfig().model
 CHATS_PER_S = 1.0
@@ -254,61 +252,6 @@ def at_best(peer: Peer, streams: int, turn: int) -> float:
     peer.stdin.flush()
     made, seconds = peer.stdout.readline().split()
     return int(made) / float(seconds)
-
-
-def kills(night: Night, requests: int, tokens: int, text: Any, what: list[list[str]]) -> dict[str, Any]:
-    """Kill programs while a batch runs; return how its answers and its records differ from one for each request."""
-    rng = random.Random(3)
-    time.sleep(2.0)  # what earlier batches left is settled
-    earlier, recovered = set(night_records(night)), night.recovered  # type: ignore[attr-defined]
-    id_ = night.submit(requests, tokens, text)
-    done = 0
-    for at, names in enumerate(what):
-        share = requests * (at + 1) // (len(what) + 1)
-        night.until(id_, lambda batch, s=share: batch["request_counts"]["completed"] >= s)  # type: ignore[misc]
-        time.sleep(rng.random() * 0.3)
-        pids = night.pids()
-        for name in names:
-            if name in pids:
-                os.kill(pids[name], signal.SIGKILL)
-                done += 1
-        time.sleep(0.5)
-    batch = night.until(id_, lambda batch: False)
-    text_ = night.call("GET", f"/v1/files/{batch['output_file_id']}/content").decode()
-    rows = [json.loads(line) for line in text_.splitlines()]
-    ids = Counter(row["custom_id"] for row in rows)
-    time.sleep(1.0)
-    charged = {record: paid for record, paid in night_records(night).items() if record not in earlier}
-    answered = {row["response"]["request_id"] for row in rows}
-    return {
-        "requests": requests,
-        "programs_killed": done,
-        "status": batch["status"],
-        "lost": requests - len(ids),
-        "repeated": sum(ids.values()) - len(ids),
-        "charged_without_answer": len(charged.keys() - answered),
-        "answers_not_charged": len(answered - charged.keys()),
-        "nusd_apart": sum(charged.values()) - batch["aigrid"]["cost_nusd"],
-        "recovered_records": night.recovered - recovered,  # type: ignore[attr-defined]
-    }
-
-
-def night_records(night: Night) -> dict[str, int]:
-    """Return what was charged by request id, and note how many records a crash left to be recovered."""
-    found: dict[str, int] = {}
-    night.recovered = 0  # type: ignore[attr-defined]
-    before = ""
-    while True:
-        more = f"&before={before}" if before else ""
-        page = json.loads(night.call("GET", f"/admin/records?tier=overnight&limit=500{more}"))
-        rows = page["records"] if "records" in page else page["data"]
-        for row in rows:
-            night.recovered += row["outcome"] == "recovered"  # type: ignore[attr-defined]
-            if row["revenue_nusd"]:
-                found[row["id"]] = row["revenue_nusd"]
-        if len(rows) < 500:
-            return found
-        before = rows[-1]["id"]
 
 
 def idle(night: Night, turns: int, program: Peer) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -24,10 +24,10 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def keep_seat() -> bool:
-    """Keep this thread, and those that it starts from now on, from moving themselves; returns whether that was done."""
+def keep_seat() -> None:
+    """Keep this thread, and those that it starts from now on, from moving themselves, where that is possible."""
     if platform.system() != "Linux" or platform.machine() not in _CALLS:
-        return False
+        return
     architecture, seccomp, set_affinity = _CALLS[platform.machine()]
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
@@ -38,7 +38,6 @@ def keep_seat() -> bool:
         (_RETURN, 0, 0, _ALLOW),
     ]
     program = _Program(len(steps), b"".join(struct.pack("=HBBI", *step) for step in steps))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        return False
-    return bool(libc.syscall(seccomp, _SET_MODE_FILTER, _SPEC_ALLOW, ctypes.byref(program)) == 0)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc.syscall(seccomp, _SET_MODE_FILTER, _SPEC_ALLOW, ctypes.byref(program))

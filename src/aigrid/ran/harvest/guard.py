@@ -109,10 +109,8 @@ def watch(page, control, timespec):  # type: ignore[no-untyped-def]
             control[REACTED_NS] = now_ns(_MONOTONIC, timespec) - now
         elif act == GO_ON:
             _kill(control[PID], _CONT)
-    if control[HALTED] == 1:
+    if weigh(control, 0, False, now_ns(_MONOTONIC, timespec)) == GO_ON:
         _kill(control[PID], _CONT)
-        control[HALTED] = 0
-        control[HELD_NS] += now_ns(_MONOTONIC, timespec) - control[SINCE]
 
 
 def warm() -> None:
