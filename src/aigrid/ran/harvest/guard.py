@@ -8,8 +8,7 @@ them further apart, are trouble (a leaky bucket: a sign puts four drops in, a sl
 The engine is stopped (SIGSTOP) for 5 ms, and twice as long each time trouble is back within 50 ms of its going on, at
 most half a second: trouble that comes later need not be of the engine's making. Neither is trouble that goes on while
 the engine stands still: slots that are too heavy by themselves, or a host that takes the processor away. After that the
-engine is not stopped again for 50 ms. A stop costs AI far more than its length: threads that are woken together find
-themselves on one processor, and the kernel parts them only after a while.
+engine is not stopped again for 50 ms. A stop costs AI more than its length (docs/explanation/harvester.md).
 
 A compiled loop in a thread of its own, where permitted in SCHED_FIFO before the radio on its processor, and just ahead
 of its tick: it takes some microseconds a slot, and AI is sent from there once, not twice.
